@@ -55,7 +55,7 @@ def completed(
         tasks: for each task what is known about the weights, "trained" at least.
 
     Raises:
-        CardError: its classes are not those of the weights.
+        CardError: its classes are not those of the weights, or its parsing task is of other ones.
     """
     own, said = config.model.taxonomy, taxonomy_of(card)
     if "taxonomy" in card and said.classes != own.classes:
@@ -64,6 +64,12 @@ def completed(
         raise CardError(
             f"{path}: taxonomy {said.name}, but the weights have the {len(own)} classes of {own.name}: class {row} is "
             f"{theirs} in the card and {ours} in the weights; take taxonomy out of the card, the weights say it"
+        )
+    parts = card.get("tasks", {}).get("parsing", {}).get("taxonomy", own.name)
+    if parts not in (own.name, said.name if "taxonomy" in card else own.name):
+        raise CardError(
+            f"{path}: tasks.parsing.taxonomy {parts!r}, but the weights have the classes of {own.name}; take it out of "
+            "the card, the weights say it"
         )
     weights, taxonomy = write_taxonomy(own), card.get("taxonomy")
     if isinstance(weights, dict) and isinstance(taxonomy, Mapping):
@@ -79,6 +85,12 @@ def digest_of(repository: Path) -> str:
         digest.update(f"{name} {list(values.shape)}\n".encode())
         digest.update(values.astype("<f4").tobytes())
     return digest.hexdigest()
+
+
+def file_entry(repository: Path, path: Path) -> dict[str, Any]:
+    """The card's entry of a file of weights that lies in a repository."""
+    data = path.read_bytes()
+    return {"file": str(path.relative_to(repository)), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def unfounded(card: Mapping[str, Any], tasks: Mapping[str, Any]) -> list[str]:

@@ -26,6 +26,16 @@ def save_graph(graph: onnx.ModelProto, path: Path) -> None:
         onnx.save(graph, partial, format="protobuf")
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written; `path` is unchanged.
+    """
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+
+
 def claim_report(page: Path, option: str = "--out") -> None:
     """Make the folder of a report and check that it can be written, before the work that it describes.
 

@@ -12,7 +12,7 @@ from torchvision.ops import nms
 
 from export.options import Pooling
 from export.picked_iuv import PickedIuv
-from export.roi_align import roi_align_matmul
+from export.roi_align import LEVEL, roi_align_matmul
 from parsing_rcnn.limits import MAX_PEOPLE
 from training.model import boxes as box_ops
 from training.model.answers import part_answer
@@ -130,8 +130,8 @@ class DetectorGraph(nn.Module):
     def _pool(self, finest: Tensor, boxes: Tensor) -> Tensor:
         size = self.model.config.branch.roi_size
         if self.pooling == "matmul":
-            return roi_align_matmul(finest, boxes, size, 2)
-        return roi_align_level(finest, torch.cat([torch.zeros_like(boxes[:, :1]), boxes], 1), size, 2)
+            return roi_align_matmul(finest, boxes, size)
+        return roi_align_level(finest, torch.cat([torch.zeros_like(boxes[:, :1]), boxes], 1), size, LEVEL)
 
 
 def _padded(rows: Tensor, length: int) -> Tensor:

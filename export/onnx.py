@@ -6,7 +6,6 @@ are the checkpoint as well: `training.checkpoint` reads them back, and nothing i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -21,15 +20,19 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.export import Dim
 
-from export.card import digest_of, read_card
+from export.card import digest_of, file_entry, read_card
 from export.files import save_graph
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
+from export.nodes import set_nodes
 from export.options import ExportOptions
 from export.precision import to_precision
-from export.tensorrt.profiles import canvas_profiles, canvases, people_buckets
+from export.tensorrt.profiles import canvas_profiles, engine_buckets
 from parsing_rcnn.card import LARGEST_SIDE, STEP, WEIGHTS
+from parsing_rcnn.limits import MAX_PEOPLE
+from parsing_rcnn.models import all_canvases
 from parsing_rcnn.own_classes import write_taxonomy
 from parsing_rcnn.repository import CARD
+from parsing_rcnn.runtime import DENSEPOSE_OUTPUTS, DETECTOR_OUTPUTS, parsing_outputs
 from training.collection import nothing_collected
 from training.config import Config
 from training.files import make_folder, write_text
@@ -38,6 +41,7 @@ from training.model.parsing_rcnn import ParsingRCNN
 OPSET = 20  # ONNX Runtime has no RoiAlign-22; 20 is the newest below it that every target reads
 _EXAMPLE = (384, 640)  # of a canvas: sizes are dynamic, so the graph does not depend on it
 _HALF_FROM = 256  # small tensors stay fp32, and so do all vectors: norms and biases cost nothing and carry ranges
+_HALF_MOST = float(np.finfo(np.float16).max)
 ENGINES = "*.plan"
 # beside `model.onnx`, by quantize and the other targets
 MADE = ("model.int8.onnx", "model.xml", "model.bin", ENGINES, "model.tensorrt.onnx")
@@ -66,7 +70,7 @@ def export_repository(
         {graph: its file}.
 
     Raises:
-        RepositoryError: the network pools RoIs as no graph here does.
+        RepositoryError: the network pools RoIs as no graph here does, or a weight does not fit fp16.
         OutputError: a file cannot be written.
     """
     config = options.recipe(config)
@@ -98,8 +102,8 @@ def _engine_shapes(repository: Path) -> dict[str, tuple[Any, ...]]:
     """{graph: the shapes that its engine is built for, by the card}; empty where there is no usable card."""
     try:
         card = json.loads((repository / CARD).read_text(encoding="utf-8"))
-        buckets = people_buckets(card)
-        return {"detector": canvas_profiles(canvases(card)), "parsing": buckets, "densepose_head": buckets}
+        buckets = engine_buckets(card)
+        return {"detector": canvas_profiles(all_canvases(card)), "parsing": buckets, "densepose_head": buckets}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
@@ -114,15 +118,15 @@ def remove_made(folder: Path, made: Sequence[str] = MADE) -> None:
 def graphs(model: ParsingRCNN, options: ExportOptions) -> dict[str, onnx.ModelProto]:
     """Detector, parsing and densepose_head of a network as fp32 graphs."""
     channels, size = model.config.fpn.channels, model.config.branch.roi_size
-    people, features = Dim("n", max=64), torch.zeros(3, channels, size, size)
+    people, features = Dim("n", max=MAX_PEOPLE), torch.zeros(3, channels, size, size)
 
     def head(graph: nn.Module, *outputs: str) -> onnx.ModelProto:
         return to_onnx(graph, (features,), ({0: people},), ("ROI_FEATURES",), outputs)
 
     return {
         "detector": detector(model, options),
-        "parsing": head(ParsingGraph(model), "PARTS", "PART_SCORES", "PART_PROBS"),
-        "densepose_head": head(DensePoseGraph(model), "IUV", "IUV_SCORES"),
+        "parsing": head(ParsingGraph(model), *parsing_outputs(probabilities=True)),
+        "densepose_head": head(DensePoseGraph(model), *DENSEPOSE_OUTPUTS),
     }
 
 
@@ -140,10 +144,10 @@ def detector(model: ParsingRCNN, options: ExportOptions) -> onnx.ModelProto:
     )
     return to_onnx(
         graph,
-        (canvas, torch.tensor([0.5, 64.0])),
+        (canvas, torch.tensor([0.5, float(MAX_PEOPLE)])),
         ({0: STEP * high, 1: STEP * wide}, None),
         ("CANVAS", "LIMITS"),
-        ("BOXES", "SCORES", "COUNT", "ROI_FEATURES"),
+        DETECTOR_OUTPUTS,
     )
 
 
@@ -210,14 +214,25 @@ def stored_in_half(shape: Sequence[int]) -> bool:
 
 
 def halve_weights(proto: onnx.ModelProto) -> None:
-    """Store large fp32 initializers as fp16 followed by a Cast, which runtimes fold when they load the file."""
+    """Store large fp32 initializers as fp16 followed by a Cast, which runtimes fold when they load the file.
+
+    Raises:
+        RepositoryError: naming the tensor whose numbers are not finite, or too large for fp16.
+    """
     graph = proto.graph
     renamed, casts = {}, []
     for tensor in graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or not stored_in_half(tensor.dims):
+        if tensor.data_type != TensorProto.FLOAT:
             continue
-        values = numpy_helper.to_array(tensor)
-        name = tensor.name
+        values, name = numpy_helper.to_array(tensor), tensor.name
+        halved = stored_in_half(tensor.dims)
+        if np.isnan(values).any() or (halved and not (np.abs(values) <= _HALF_MOST).all()):
+            raise RepositoryError(
+                f"{name}: its numbers are not finite, or beyond the {_HALF_MOST:.0f} of fp16, in which weights are "
+                "stored: the run has diverged; take an earlier checkpoint, or train with a lower train.learning_rate"
+            )
+        if not halved:
+            continue
         tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name))
         renamed[name] = f"{name}::fp32"
         casts.append(helper.make_node("Cast", [name], [renamed[name]], to=TensorProto.FLOAT, name=f"{name}::cast"))
@@ -225,9 +240,7 @@ def halve_weights(proto: onnx.ModelProto) -> None:
         for index, name in enumerate(node.input):
             if name in renamed:
                 node.input[index] = renamed[name]
-    nodes = list(graph.node)
-    del graph.node[:]
-    graph.node.extend(casts + nodes)
+    set_nodes(graph, [*casts, *graph.node])
 
 
 def write_card(
@@ -240,14 +253,6 @@ def write_card(
     options: ExportOptions = ExportOptions(),  # noqa: B008
 ) -> None:
     """Write model_card.json: identity, recipe, files with their sha256, and the fields of `card`."""
-    described = {
-        name: {
-            "file": str(path.relative_to(out)),
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        }
-        for name, path in files.items()
-    }
     content = {
         "name": config.name,
         "version": version,
@@ -256,7 +261,7 @@ def write_card(
         "canvases": [list(c) for c in options.canvases(config)],
         **{key: value for key, value in card.items() if key not in ("version", WEIGHTS)},
         **options.told(),
-        "files": described,
+        "files": {name: file_entry(out, path) for name, path in files.items()},
         "recipe": _without_places(config.model_dump(mode="json")),
     }
     write_text(out / CARD, json.dumps(content, indent=1) + "\n")

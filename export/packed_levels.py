@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
+from export.nodes import replace_nodes
 from export.plugin.node import Pooling, find_poolings, prune
 
 
@@ -27,11 +28,7 @@ def pack_levels(model: onnx.ModelProto) -> onnx.ModelProto:
     result = onnx.ModelProto()
     result.CopyFrom(model)
     packed = {p.last.output[0]: _Packed(result, p).nodes for p in find_poolings(result) if len(p.aligns) > 1}
-    nodes = [
-        new for node in result.graph.node for new in (packed.get(node.output[0], [node]) if node.output else [node])
-    ]
-    del result.graph.node[:]
-    result.graph.node.extend(nodes)
+    replace_nodes(result.graph, packed)
     prune(result)
     return result
 

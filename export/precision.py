@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
+from export.nodes import replace_nodes, set_nodes
 from export.plugin.node import prune
 
 _TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
@@ -89,8 +90,7 @@ class _Typing:
             if lower:
                 self.half.update(name for name in node.output if name in self.floats)
                 nodes += [self._give_back(node, k) for k, name in enumerate(node.output) if name in outputs & self.half]
-        del self.graph.node[:]
-        self.graph.node.extend(nodes)
+        set_nodes(self.graph, nodes)
 
     def _is_lower(self, node: NodeProto) -> bool:
         flowing = [n for n in node.input if n in self.floats and n not in self.constants]
@@ -166,7 +166,7 @@ def _fold_norms(graph: GraphProto) -> None:
         changes |= {conv.output[0]: [*folded, whole], norm.output[0]: []}
     if changes:
         graph.initializer.append(axes)
-        _replace(graph, changes)
+        replace_nodes(graph, changes)
 
 
 def _scale_before_attention(graph: GraphProto) -> None:
@@ -187,7 +187,7 @@ def _scale_before_attention(graph: GraphProto) -> None:
             early = f"{query}::scaled"
             before = helper.make_node("Mul", [query, scaled.input[1]], [early], name=early)
             after = helper.make_node("MatMul", [early, key], [result], name=product.name)
-            _replace(graph, {product.output[0]: [], result: [before, after]})
+            replace_nodes(graph, {product.output[0]: [], result: [before, after]})
 
 
 def _raise_opset(model: onnx.ModelProto) -> None:
@@ -209,10 +209,3 @@ def _users(graph: GraphProto) -> dict[str, list[NodeProto]]:
 def _size(constant: NodeProto) -> int:
     value = helper.get_attribute_value(constant.attribute[0])
     return int(numpy_helper.to_array(value).size) if isinstance(value, TensorProto) else 1
-
-
-def _replace(graph: GraphProto, changes: dict[str, list[NodeProto]]) -> None:
-    """Replace nodes, in place: name of a node's first output -> the nodes that take its place."""
-    nodes = [kept for node in graph.node for kept in changes.get(node.output[0], [node])]
-    del graph.node[:]
-    graph.node.extend(nodes)

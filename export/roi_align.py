@@ -9,22 +9,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LEVEL = 2  # of the pyramid, the finest one; its stride is 2**LEVEL
 SAMPLES = 2  # a bin has SAMPLES x SAMPLES of them
 
 
-def roi_align_matmul(feature: Tensor, rois: Tensor, size: int, level: int) -> Tensor:
-    """Pool RoIs of one picture from one level.
+def roi_align_matmul(feature: Tensor, rois: Tensor, size: int) -> Tensor:
+    """Pool RoIs of one picture from `LEVEL`.
 
     Args:
         feature: [1,C,H,W].
         rois: fp32 [n,4], x1, y1, x2, y2 in canvas pixels; a coordinate that is no number gives zeros.
         size: bins on a side.
-        level: of the feature map; its stride is 2**level.
 
     Returns:
         [n,C,size,size] of the feature's type.
     """
-    scaled = rois / 2**level
+    scaled = rois / 2**LEVEL
     rows = axis_weights(scaled[:, 1], scaled[:, 3], feature.shape[2], size).to(feature.dtype)
     columns = axis_weights(scaled[:, 0], scaled[:, 2], feature.shape[3], size).to(feature.dtype)
     return rows[:, None] @ feature @ columns.transpose(1, 2)[:, None]

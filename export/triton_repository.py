@@ -18,9 +18,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from export.tensorrt.profiles import ENGINE, canvas_profiles, canvases, people_buckets
+from export.tensorrt.profiles import ENGINE, canvas_profiles, engine_buckets
 from parsing_rcnn.ensembles import ENSEMBLES, ROWS, identity, models_of, outputs
 from parsing_rcnn.limits import MAX_PEOPLE
+from parsing_rcnn.models import all_canvases
 from parsing_rcnn.repository import CARD, GRAPHS
 
 _TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8", "int32": "TYPE_INT32", "bytes": "TYPE_STRING"}
@@ -112,9 +113,9 @@ def read_shapes(repository: Path) -> Shapes:
         roi,
         dims["PARTS"][1],
         dims["PART_SCORES"][1],
-        tuple(canvases(card)),
+        all_canvases(card),
         rows or -1,
-        people_buckets(card),
+        engine_buckets(card),
         identity(card) | models_of(card),
     )
 

@@ -33,6 +33,7 @@ _GRAPHS = {
 }
 
 
+_WEIGHTS, _STATE = "weights.safetensors", "state.pt"  # what a run writes
 _KEYPOINTS = "keypoint_head."
 _TRUNKS = ("parsing_trunk.", "densepose_trunk.")
 _HEADS = ("parsing_head.", "densepose_head.")
@@ -91,17 +92,16 @@ def load_weights(path: Path, model: nn.Module, *, other_classes: bool = False) -
     Raises:
         CheckpointError: no such file, its tensors do not fit, or the recipe beside it cannot be read.
     """
+    _refuse_other_places(path)
     if path.is_dir():
         state = _exported(path, model)
-    elif path.is_file():
+    else:
         try:
             state = load_file(path)
         except SafetensorError as error:
             raise CheckpointError(
                 f"{path}: no safetensors, or cut off ({error}); bring other files in by `parsing-rcnn import`"
             ) from error
-    else:
-        raise CheckpointError(f"{path}: no such checkpoint")
     keypoints = any(name.startswith(_KEYPOINTS) for name in state)
     if keypoints:
         state = _after_keypoints(state, model.state_dict())
@@ -116,6 +116,25 @@ def load_weights(path: Path, model: nn.Module, *, other_classes: bool = False) -
     except RuntimeError as error:
         raise CheckpointError(f"{path}: the tensors do not fit this recipe: {error}") from error
     return list(anew)
+
+
+def _refuse_other_places(path: Path) -> None:
+    """Refuse what is no checkpoint, and name the one that lies there.
+
+    Raises:
+        CheckpointError: nothing is at `path`, or the folder of a run, or its state.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    repository = (path / CARD).is_file() or any((path / name).is_dir() for name in _GRAPHS)
+    if path.name == _STATE:
+        what, weights = "what a run goes on from", path.parent / _WEIGHTS
+    elif path.is_dir() and not repository:
+        what, weights = "a folder without the graphs of a model repository", path / _WEIGHTS
+    else:
+        return
+    remedy = f"take {weights}" if weights.is_file() else f"take the {_WEIGHTS} of a run, or a model repository"
+    raise CheckpointError(f"{path}: {what}; {remedy}")
 
 
 def _of_other_classes(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -146,8 +165,9 @@ def load_recipe(path: Path) -> Config:
     """The recipe beside a checkpoint, or in the card of a model repository.
 
     Raises:
-        CheckpointError: the JSON file is absent, or holds no recipe.
+        CheckpointError: there is no such checkpoint, the JSON file is absent, or it holds no recipe.
     """
+    _refuse_other_places(path)
     beside, key = (path / CARD, "recipe") if path.is_dir() else (path.with_suffix(".json"), "config")
     if not beside.is_file():
         raise CheckpointError(f"{beside}: the recipe beside the checkpoint is missing")

@@ -258,12 +258,14 @@ def pseudo_label(
     """Label photos by the present model, where it is sure, for self-training (data.pseudo_labels of a recipe)."""
     from parsing_rcnn.pipeline import Pipeline
     from training.data.sources import unlabelled_photos
-    from training.errors import TrainingError
+    from training.errors import DatasetError, TrainingError
     from training.progress import progress_bar
     from training.pseudo_labels import check_repository, write_labels
 
     try:
         found = list(unlabelled_photos(photos).values())
+        if not found:
+            raise DatasetError(f"{photos}: no JPEG photos to label; point --photos at a folder that has some")
         analyzer = Pipeline(repository)
         check_repository(analyzer.repository)
         with progress_bar() as progress:
@@ -329,7 +331,10 @@ def check_datasets(
         typer.Option(help="A recipe whose model.taxonomy names classes of your own, which the label maps hold."),
     ] = None,
 ) -> None:
-    """Read every picture as training would, and say what is there and what is missing or broken (exit code 1)."""
+    """Read every picture as training would, and say what is there and what is missing or broken in it (exit code 1).
+
+    Exit code 2: nothing could be read there, for want of the folder, of one that a split needs, or of a usable file.
+    """
     from parsing_rcnn.taxonomy import CIHP
     from training.config import load_config
     from training.data.datasets.check import check, find_datasets

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from parsing_rcnn.analyzer import ModelInfo, Options
 from parsing_rcnn.card import STEP
@@ -22,10 +23,10 @@ from parsing_rcnn.pipeline import GraphPipeline, Stopwatch
 from parsing_rcnn.runtime import DENSEPOSE_OUTPUTS, DETECTOR_OUTPUTS, parsing_outputs
 from training.checkpoint import load_model
 from training.config import Config
-from training.errors import CheckpointError
+from training.errors import CheckpointError, DivergedError
 from training.model.answers import iuv_answer, iuv_scores, part_answer
 from training.model.branch import doubled
-from training.model.parsing_rcnn import ParsingRCNN
+from training.model.parsing_rcnn import Detections, ParsingRCNN
 
 LIGHT_CANVASES = ((384, 640), (640, 384), (512, 512))
 LONGEST = 4000  # pixels of a canvas's longer side
@@ -47,9 +48,13 @@ class TorchGraphs:
     def detect(
         self, canvas: NDArray[np.uint8], limits: NDArray[np.float32], extent: tuple[int, int]
     ) -> dict[str, NDArray[Any]]:
-        """As `detector`, for a picture on the first `extent` rows and columns of the canvas, where boxes end."""
+        """As `detector`, for a picture on the first `extent` rows and columns of the canvas, where boxes end.
+
+        Raises:
+            DivergedError: see `detected`.
+        """
         pyramid = self.model.pyramid(to_images(canvas, self.model))
-        found = self.model.detect(pyramid, extent)
+        found = detected(self.model, pyramid, extent)
         count = int((found.scores >= float(limits[0]))[: int(limits[1])].sum())
         boxes, scores = found.boxes[: max(count, 1)], found.scores[: max(count, 1)]
         features = self.model.roi_features(pyramid, [boxes])
@@ -60,8 +65,9 @@ class TorchGraphs:
     def parsing(self, features: NDArray[np.float32], *, probabilities: bool) -> dict[str, NDArray[Any]]:
         """See `Graphs`."""
         logits = self.model.parsing(torch.from_numpy(features).to(self.model.mean.device))
-        names = parsing_outputs(probabilities=probabilities)
-        return {name: t.cpu().numpy() for name, t in zip(names, part_answer(logits), strict=False)}
+        names, answer = parsing_outputs(probabilities=probabilities), part_answer(logits)
+        refuse_diverged(answer[1])
+        return {name: t.cpu().numpy() for name, t in zip(names, answer, strict=False)}
 
     @torch.inference_mode()
     def densepose(self, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
@@ -70,10 +76,35 @@ class TorchGraphs:
         background = self.model.config.densepose_background
         coarse, index, u, v = (doubled(plane) for plane in maps)
         answer = (iuv_answer(coarse, index, u, v, background), iuv_scores(maps[0], maps[1], background))
+        refuse_diverged(answer[1])
         return {name: t.cpu().numpy() for name, t in zip(DENSEPOSE_OUTPUTS, answer, strict=True)}
 
 
-def to_images(canvas: NDArray[np.uint8], model: ParsingRCNN) -> torch.Tensor:
+def detected(model: ParsingRCNN, pyramid: Mapping[int, Tensor], extent: tuple[int, int]) -> Detections:
+    """What `ParsingRCNN.detect` finds.
+
+    Raises:
+        DivergedError: a box or a score is not finite.
+    """
+    found = model.detect(pyramid, extent)
+    refuse_diverged(found.boxes, found.scores)
+    return found
+
+
+def refuse_diverged(*values: Tensor) -> None:
+    """Refuse what only weights of a run that has diverged compute.
+
+    Raises:
+        DivergedError: a value is not finite.
+    """
+    if not all(bool(torch.isfinite(own).all()) for own in values):
+        raise DivergedError(
+            "these weights give numbers that are not finite: the run has diverged; take an earlier checkpoint, or "
+            "train with a lower train.learning_rate"
+        )
+
+
+def to_images(canvas: NDArray[np.uint8], model: ParsingRCNN) -> Tensor:
     """A canvas uint8 [H,W,3] as a batch of one for `ParsingRCNN.pyramid`, on the device of the network."""
     return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))[None].to(model.mean.device)
 

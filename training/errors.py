@@ -11,12 +11,20 @@ class DatasetError(TrainingError):
     """A dataset folder lacks a file or holds one that does not fit; the message names it."""
 
 
+class EmptySplitError(DatasetError):
+    """A folder has no pictures of the part that is asked for, to train on or held out."""
+
+
 class CheckpointError(TrainingError):
     """A checkpoint is absent or does not fit the network; the message names the file."""
 
 
 class ConfigError(TrainingError):
     """A configuration file has a key, a type or a range that does not fit. The message names the key."""
+
+
+class DivergedError(TrainingError):
+    """Weights give numbers that are not finite: nothing can be measured or drawn with them."""
 
 
 class BackboneWeightsError(TrainingError):

@@ -16,7 +16,8 @@ from training.config import Config
 from training.curves import plot_curves
 from training.data.datasets.check import find_datasets
 from training.data.datasets.records import Reader, read_pixels
-from training.data.sources import GroupPhotos, LabelledPhotos, RenderedPeople
+from training.data.groups import GroupPhotos
+from training.data.sources import LabelledPhotos, RenderedPeople
 from training.engine import TorchAnalyzer, load_checkpoint
 from training.errors import DatasetError
 from training.files import write_png

@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from parsing_rcnn.errors import ParsingRCNNError, is_shortage
 from training.config import TrainConfig
-from training.errors import DatasetError
+from training.errors import DatasetError, DivergedError
 from training.files import writing
 from training.log_rows import ends_within_a_row, read_rows
 from training.validation import MeasuringStopped
@@ -74,8 +74,8 @@ class RunLog:
     def validated(self, step: int, measure: Callable[[], dict[str, dict[str, float]]]) -> bool:
         """Call `measure` for figures by split, and log them as a row of their own. Its time counts for no step.
 
-        If a picture is broken or memory runs out, the row says so instead. Measuring that was stopped leaves no row.
-        Returns whether there is one.
+        If a picture is broken, memory runs out or the weights have diverged, the row says so instead. Measuring that
+        was stopped leaves no row. Returns whether there is one.
         """
         begin = time.monotonic()
         row: dict[str, object] = {"step": step}
@@ -85,7 +85,7 @@ class RunLog:
         except MeasuringStopped:
             return False
         except Exception as error:
-            if not isinstance(error, (DatasetError, ParsingRCNNError)) and not is_shortage(error):
+            if not isinstance(error, (DatasetError, DivergedError, ParsingRCNNError)) and not is_shortage(error):
                 raise
             figures = {}
             row |= {"validation": None, "validation_failed": str(error) or type(error).__name__}

@@ -34,7 +34,7 @@ from training.validation import Validation
 
 
 class TrainingDiverged(RuntimeError):
-    """A loss is not finite; the message names the batch and the loss."""
+    """A loss is not finite, and the message names the batch and the loss; or the weights are not."""
 
 
 class Trainer:
@@ -205,7 +205,11 @@ class Trainer:
         return f"step {self.step} of {config.iterations}{budget}"
 
     def save(self) -> None:
-        """Write a checkpoint: the average as weights.safetensors, which is exported, and all else as state.pt."""
+        """Write a checkpoint: the average as weights.safetensors, which is exported, and all else as state.pt.
+
+        Raises:
+            TrainingDiverged: the average is not finite; what was there stays.
+        """
         if not self.world.leads:
             return
         self._save_weights("weights.safetensors")
@@ -225,6 +229,14 @@ class Trainer:
         )
 
     def _save_weights(self, name: str) -> None:
+        values = {key: value for key, value in self.average.model.state_dict().items() if value.is_floating_point()}
+        finite = torch.stack([torch.isfinite(value).all() for value in values.values()]).tolist()
+        if not all(finite):
+            raise TrainingDiverged(
+                f"step {self.step}: {list(values)[finite.index(False)]} is not finite: the weights have diverged, and "
+                "nothing of this step is written; lower train.learning_rate "
+                f"(now {self.config.train.learning_rate}), or go on from weights of before"
+            )
         facts = {"step": self.step, "minutes": round(self.elapsed / 60, 1)}
         save_weights(self.out / name, self.average.model, self.recipe, facts)
 
@@ -234,7 +246,7 @@ class Trainer:
         Raises:
             DatasetError: a picture is missing or broken.
             OutputError: `out` cannot be written.
-            TrainingDiverged: a loss is not finite.
+            TrainingDiverged: a loss is not finite, or the weights.
             TrainingStopped: SIGTERM, SIGUSR1 or Ctrl-C asked for it; a checkpoint is written.
         """
         with StopRequest() as request:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from training.config import Config
-from training.data.datasets.check import find_datasets
+from training.data.datasets.check import find_datasets, refuse_no_pictures
 from training.engine import TorchAnalyzer
 from training.errors import DatasetError
 from training.evaluation.datasets import evaluate_dataset
@@ -30,7 +30,7 @@ class Validation:
         readers: by the name of the split; the folder comes before it where two folders have splits of the same name.
 
     Raises:
-        DatasetError: there is no such split, or one has other part classes than the recipe trains.
+        DatasetError: there is no such split, or one has no pictures or other part classes than the recipe trains.
     """
 
     def __init__(self, config: Config) -> None:
@@ -46,6 +46,7 @@ class Validation:
             )
         classes = config.model.parsing_classes
         for path, reader in found:
+            refuse_no_pictures(reader)
             if config.train.parsing and reader.classes not in (None, classes):
                 raise DatasetError(
                     f"train.evaluate_every: {path}: {reader.name} has {reader.classes} part classes, and "

@@ -15,7 +15,7 @@ from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
 from export.named_graphs import NamedGraphs
 from export.parity.comparison import Tolerance
 from export.tensorrt.runtime import TensorRtGraphs, unavailable
-from parsing_rcnn.inference.compiled import openvino_core
+from parsing_rcnn.inference.compiled import has_bf16, openvino_core
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.runtime import Graphs, Runtime, no_int8
 from training.model.parsing_rcnn import ParsingRCNN
@@ -100,7 +100,7 @@ def _openvino(repository: ModelRepository, held: str, absent: dict[str, str]) ->
         absent["openvino"] = "not installed"
         return []
     precisions = ["fp32"]
-    if "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if has_bf16(openvino_core()):
         precisions.append("bf16")
     else:
         absent["openvino bf16"] = "this CPU does not compute in bf16 (AMX or AVX-512 BF16)"

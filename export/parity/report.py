@@ -17,9 +17,9 @@ from export import files
 from export.parity.comparison import Difference, Tensors
 from export.parity.situations import NAMES, Situation
 from export.parity.verify import Answers
+from parsing_rcnn.codecs import jpeg
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import Taxonomy
-from training.files import replacing
 
 _TILE = 160  # pixels, height of a picture of a sheet
 
@@ -192,17 +192,10 @@ def write_report(
                 continue
             sheet = difference_sheet(situations, found[reference], found[name], taxonomy)
             path = out.parent / "pictures" / f"{out.stem}_{_slug(name)}.jpg"
-            with replacing(path) as partial:
-                partial.write_bytes(_jpeg(sheet))
+            files.write_bytes(path, jpeg.encode_rgb(sheet, 85, "420"))
             sheets.append(str(path.relative_to(out.parent)))
     finite = json.loads(json.dumps(report), parse_constant=lambda _: None)  # JSON knows no infinity
     files.write_report(out, to_markdown(report, sheets, out, repository), finite)
-
-
-def _jpeg(picture: NDArray[np.uint8]) -> bytes:
-    """A picture uint8 [H,W,3] RGB, encoded."""
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())
 
 
 def _slug(name: str) -> str:

@@ -21,6 +21,7 @@ from export.parity.situations import Situation, photo_situation, rendered_situat
 from parsing_rcnn.pipeline import GraphPipeline
 from parsing_rcnn.repository import ModelRepository
 from training.checkpoint import load_model, load_weights
+from training.data.sources import LabelledPhotos
 from training.evaluation.evaluate import Evaluation, measure_photos, refuse_other_classes
 from training.model.parsing_rcnn import ParsingRCNN
 from training.progress import Progress
@@ -58,6 +59,7 @@ def verify(
     opened = ModelRepository.open(repository)
     if data is not None:
         refuse_other_classes(opened.taxonomy)
+        LabelledPhotos.open(data / "ccp", validation=True)  # what it lacks is said before the work
     model, _ = load_model(opened.path)
     if checkpoint is not None:
         _load_rounded(checkpoint, model)

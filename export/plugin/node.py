@@ -15,6 +15,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from export.nodes import replace_nodes, set_nodes
+
 DOMAIN = "parsing_rcnn"
 OPERATOR = "PyramidRoiAlign"
 VERSION = 1
@@ -88,14 +90,7 @@ def use_plugin(model: onnx.ModelProto) -> onnx.ModelProto:
     if not poolings:
         raise PluginNodeError("the graph has no RoiAlign; export a detector in its standard form (ONNX) first")
     halves = _halves(result)
-    replacements = {p.last.output[0]: _nodes(p, graph, halves) for p in poolings}
-    nodes = [
-        new
-        for node in result.graph.node
-        for new in (replacements.get(node.output[0], [node]) if node.output else [node])
-    ]
-    del result.graph.node[:]
-    result.graph.node.extend(nodes)
+    replace_nodes(result.graph, {p.last.output[0]: _nodes(p, graph, halves) for p in poolings})
     prune(result)
     result.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
     onnx.checker.check_model(result)
@@ -113,9 +108,9 @@ def prune(model: onnx.ModelProto) -> None:
             needed.update(node.input)
             needed.update(name for inner in _bodies(node) for n in inner.node for name in n.input)
     kept.reverse()
+    set_nodes(graph, kept)
     tensors = [tensor for tensor in graph.initializer if tensor.name in needed]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(kept)
+    del graph.initializer[:]
     graph.initializer.extend(tensors)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,14 +101,21 @@ def quantize(
 
 
 def _held_out(data: Path | None) -> tuple[str, ...]:
-    """Names of the photos in `data` that models are measured on: they must not calibrate."""
-    from training.data.sources import GroupPhotos, LabelledPhotos
+    """Names of the photos in `data` that models are measured on: they must not calibrate.
+
+    Raises:
+        DatasetError: no labelled photo is held out, or what is there is broken.
+    """
+    from training.data.groups import GroupPhotos
+    from training.data.sources import LabelledPhotos
+    from training.errors import EmptySplitError
 
     if data is None:
         return ()
     images = [*LabelledPhotos.open(data / "ccp", validation=True).images]
     if (data / "groups").is_dir():
-        images += GroupPhotos.open(data / "groups", validation=True).images
+        with suppress(EmptySplitError):
+            images += GroupPhotos.open(data / "groups", validation=True).images
     return tuple(path.name for path in images)
 
 

@@ -9,14 +9,13 @@ CPUs `parsing_rcnn.runtime` reads it. TensorRT needs other pairs (--target tenso
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from export.card import file_entry
 from export.files import save_graph
 from export.onnx import MADE, remove_made
 from export.quantization.calibration import Calibration, CalibrationError, calibrate, find_photos
@@ -124,7 +123,7 @@ def quantise_repository(request: Request, progress: Progress) -> Quantised:
             "photos": len(calibration.photos),
             "people": calibration.people,
             "groups": {name: list(groups) for name, groups in chosen.items()},
-            "files": {name: _described(out, path) for name, path in written.items()},
+            "files": {name: file_entry(out, path) for name, path in written.items()},
         },
     }
     write_text(out / CARD, json.dumps(card, indent=1) + "\n")
@@ -151,12 +150,6 @@ def _copy(source: Path, out: Path, made: Sequence[str]) -> None:
             shutil.copytree(source, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", *made))
     for name in GRAPHS:
         remove_made(out / name / "1", made)
-
-
-def _described(out: Path, path: Path) -> Mapping[str, Any]:
-    """The card's entry of a file."""
-    data = path.read_bytes()
-    return {"file": str(path.relative_to(out)), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def threads_of(request: Request) -> int:

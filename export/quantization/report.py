@@ -18,7 +18,7 @@ from export.parity.comparison import Difference
 from export.quantization.quantize import Quantised
 from export.quantization.sensitivity import GroupError
 from parsing_rcnn.analyzer import Analyzer, Options
-from parsing_rcnn.inference.compiled import openvino_core
+from parsing_rcnn.inference.compiled import has_bf16, openvino_core
 from parsing_rcnn.pipeline import GraphPipeline, Pipeline
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 from parsing_rcnn.runtime import no_int8
@@ -100,8 +100,8 @@ def measure_times(quantised: Quantised, threads: int, progress: Progress) -> dic
     path, ways = quantised.repository.path, {}
     int8 = ("int8",) if no_int8(quantised.repository) is None else ()
     if int8 and find_spec("openvino") is not None:
-        has_bf16 = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        for precision in ("fp32", *(("bf16",) if has_bf16 else ()), *int8):
+        bf16 = ("bf16",) if has_bf16(openvino_core()) else ()
+        for precision in ("fp32", *bf16, *int8):
             ways[f"OpenVINO {precision}"] = Pipeline(path, runtime="openvino", precision=precision, threads=threads)
     for precision in ("fp32", *int8):
         ways[f"ONNX Runtime {precision}"] = Pipeline(path, runtime="onnxruntime", precision=precision, threads=threads)

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export.files import write_bytes
 from export.plugin import BUILD, TENSORRT_LIBRARY
 from export.plugin.node import OPERATOR, VERSION
 from export.tensorrt.profiles import ENGINE, Profile
-from training.files import replacing
 
 VERSIONS = (10, 11)
 WORKSPACE = 4 << 30  # bytes that layers may use while they run
@@ -103,9 +103,9 @@ def build_engines(plans: Sequence[Plan], plugin: Path = PLUGIN, cache: Path | No
         known = timings.read_bytes() if timings is not None and timings.is_file() else b""
         engine, taken = build(trt, logger, plan, known)
         if timings is not None:
-            _write(timings, taken)
+            write_bytes(timings, taken)
         path = plan.folder / f"model_{mark}.plan"
-        _write(path, engine)
+        write_bytes(path, engine)
         _same_file(path, plan.folder / ENGINE)
         written.append(path)
     return written
@@ -262,11 +262,6 @@ def trtexec(plan: Plan, plugin: Path = PLUGIN, cache: Path | None = None) -> str
 
 def _by(shape: Iterable[int]) -> str:
     return "x".join(map(str, shape))
-
-
-def _write(path: Path, data: bytes) -> None:
-    with replacing(path) as partial:
-        partial.write_bytes(data)
 
 
 def _same_file(path: Path, name: Path) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from export.nodes import set_nodes
 from export.plugin.node import DOMAIN, casts_to, prune, use_plugin
 
 PAIR = ("QuantizeLinear", "DequantizeLinear")
@@ -83,13 +84,13 @@ def _fold_constants(model: onnx.ModelProto) -> None:
     part = onnx.ModelProto()
     part.CopyFrom(model)
     del part.graph.input[:], part.graph.output[:], part.graph.value_info[:]
-    _set_nodes(part.graph, fixed)
+    set_nodes(part.graph, fixed)
     part.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in names)
     values = ReferenceEvaluator(part).run(names, {})
     graph.initializer.extend(
         numpy_helper.from_array(np.asarray(value), name) for name, value in zip(names, values, strict=True)
     )
-    _set_nodes(graph, open_)
+    set_nodes(graph, open_)
 
 
 def _check_candidates(graph: GraphProto) -> None:
@@ -142,7 +143,7 @@ def _float_inside(graph: GraphProto) -> None:
             inner = f"{value.name}::fp32"
             _rename_output(nodes, value.name, inner)
             last.append(helper.make_node("Cast", [inner], [value.name], to=TensorProto.UINT8, name=f"{inner}::cast"))
-    _set_nodes(graph, [*first, *nodes, *last])
+    set_nodes(graph, [*first, *nodes, *last])
     for name, limit in (("::0", 0), ("::255", 255)):
         graph.initializer.append(numpy_helper.from_array(np.array(limit, np.float32), name))
 
@@ -177,7 +178,7 @@ def _limit_nms(graph: GraphProto, limits: Iterable[int]) -> None:
             node.input[1], node.input[2] = f"{name}::scores", f"{name}::most"
         nodes.append(node)
     graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "::half"))
-    _set_nodes(graph, nodes)
+    set_nodes(graph, nodes)
 
 
 def _rename_input(nodes: Iterable[NodeProto], name: str, new: str) -> None:
@@ -193,8 +194,3 @@ def _rename_output(nodes: Iterable[NodeProto], name: str, new: str) -> None:
         for index, given in enumerate(node.output):
             if given == name:
                 node.output[index] = new
-
-
-def _set_nodes(graph: GraphProto, nodes: list[NodeProto]) -> None:
-    del graph.node[:]
-    graph.node.extend(nodes)

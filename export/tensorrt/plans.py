@@ -10,8 +10,9 @@ from export.files import save_graph
 from export.plugin.node import DOMAIN
 from export.tensorrt.builder import GRAPH, Plan
 from export.tensorrt.graph import for_tensorrt
-from export.tensorrt.profiles import canvas_profiles, canvases, people_buckets, people_profiles
+from export.tensorrt.profiles import canvas_profiles, engine_buckets, people_profiles
 from parsing_rcnn.limits import MAX_PEOPLE
+from parsing_rcnn.models import all_canvases
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 
 
@@ -36,10 +37,10 @@ def write_plans(path: Path, precision: str = "fp32") -> list[Plan]:
         graph = for_tensorrt(onnx.load(source), proposals=proposals, people=people)
         save_graph(graph, folder / GRAPH)
         if name == "detector":
-            profiles = canvas_profiles(canvases(card))
+            profiles = canvas_profiles(all_canvases(card))
         else:
             (features,) = graph.graph.input
             channels, size, _ = (d.dim_value for d in features.type.tensor_type.shape.dim[1:])
-            profiles = people_profiles(people_buckets(card), (channels, size, size))
+            profiles = people_profiles(engine_buckets(card), (channels, size, size))
         plans.append(Plan(name, folder, profiles, any(o.domain == DOMAIN for o in graph.opset_import)))
     return plans

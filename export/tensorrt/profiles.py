@@ -23,15 +23,9 @@ class Profile:
     largest: tuple[int, ...]
 
 
-def people_buckets(card: Mapping[str, Any]) -> tuple[int, ...]:
+def engine_buckets(card: Mapping[str, Any]) -> tuple[int, ...]:
     """Upper ends of the ranges of people that the engines of a card's heads are made for."""
     return tuple(int(number) for number in card.get("people_buckets", TENSORRT_PEOPLE))
-
-
-def canvases(card: Mapping[str, Any]) -> list[Canvas]:
-    """(height, width) of all canvases of a model card, each once: its own first, then those of its `models`."""
-    listed = [card["canvases"], *(model["canvases"] for model in card.get("models", {}).values())]
-    return list(dict.fromkeys((int(height), int(width)) for sizes in listed for height, width in sizes))
 
 
 def canvas_profiles(sizes: Sequence[Canvas]) -> tuple[Profile, ...]:
@@ -60,7 +54,7 @@ def people_profiles(buckets: Sequence[int], features: tuple[int, int, int]) -> t
     """Profiles of a head: one for each bucket, from one person more than the bucket before.
 
     Args:
-        buckets: see `people_buckets`.
+        buckets: see `engine_buckets`.
         features: (C, size, size) of a RoI.
     """
     before = (0, *buckets[:-1])

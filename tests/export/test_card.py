@@ -53,6 +53,10 @@ def with_second(second: object) -> dict[str, Any]:
         (with_second({"model": "large"}), "models.a.second"),
         (with_second("large"), "models.a.second 'large': another of the models"),
         ({"tasks": {"parsing": True}}, "tasks.parsing True: an object"),
+        (
+            {"tasks": {"parsing": {"trained": True, "taxonomy": "cihp"}}},
+            "tasks.parsing.taxonomy 'cihp', but the weights have the classes of mhp",
+        ),
         ({"weights_sha256": "abc"}, "weights_sha256 'abc': 64 hexadecimal digits"),
     ],
 )

@@ -13,9 +13,10 @@ import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 from export.graphs import DensePoseGraph, DetectorGraph, ParsingGraph
-from export.onnx import RepositoryError, export_repository, write_card
+from export.onnx import RepositoryError, export_repository, halve_weights, write_card
 from export.rendered.pictures import render_scene
 from parsing_rcnn.analyzer import Options
 from parsing_rcnn.pipeline import Pipeline
@@ -269,3 +270,18 @@ def test_the_card_tells_nobody_where_data_lay(repository: Path, tmp_path: Path) 
     assert "somewhere" not in text
     assert "data/people" in text
     assert Config.model_validate(json.loads(text)["recipe"]).data.things == Path("data/things")
+
+
+@pytest.mark.parametrize(("value", "shape"), [(1e6, (16, 16)), (float("inf"), (16, 16)), (float("nan"), (3,))])
+def test_an_export_refuses_what_fp16_does_not_hold(value: float, shape: tuple[int, ...]) -> None:
+    weights = np.zeros(shape, np.float32)
+    weights.flat[-1] = value
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["box.fc1.weight"], ["out"])],
+        "graph",
+        [],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(weights, "box.fc1.weight")],
+    )
+    with pytest.raises(RepositoryError, match=r"box\.fc1\.weight: .* the 65504 of fp16"):
+        halve_weights(helper.make_model(graph))

@@ -17,9 +17,9 @@ from export.card import digest_of
 from export.graphs import DetectorGraph
 from export.onnx import taken_over
 from export.options import ExportOptions
-from export.tensorrt.profiles import canvases
 from export.triton_repository import files, read_shapes, tensors
 from parsing_rcnn.ensembles import ENSEMBLES
+from parsing_rcnn.models import all_canvases
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 from tests.export.conftest import Exported, export_once
 from training.checkpoint import load_model
@@ -113,7 +113,7 @@ def warmed(text: str) -> list[str]:
 def test_an_engine_is_warm_in_all_its_profiles() -> None:
     card = ModelRepository.open().card
     written = files(read_shapes(ModelRepository.open().path))
-    every = [f"{height}x{width}" for height, width in canvases(card)]
+    every = [f"{height}x{width}" for height, width in all_canvases(card)]
     assert len(every) > len(card["canvases"])  # those of its larger model, too
     assert warmed(written["detector/config.pbtxt"]) == warmed(written["detector/configs/ort_gpu.pbtxt"]) == every
     for head in ("parsing", "densepose_head"):

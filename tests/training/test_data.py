@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from training.config import Config, DataConfig, TrainConfig
+from training.data.groups import GroupPhotos
 from training.data.mixture import Mixture
 from training.data.sample import FILL, View, mask_box
-from training.data.sources import GroupPhotos, LabelledPhotos
+from training.data.sources import LabelledPhotos, RenderedPeople
 from training.data.things import Things
 from training.errors import DatasetError
 
@@ -300,3 +301,47 @@ def test_pseudo_labels_are_of_jpegs_of_any_suffix(tmp_path: Path) -> None:
     (photos / "2.jpg").touch()
     with pytest.raises(DatasetError, match=r"2\.jpg: 2\.JPG has the same name but for its suffix"):
         LabelledPhotos.open_pseudo(photos, labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"bbox": [float("nan")] * 4}, "bbox .* is no box x, y, w, h"),
+        ({"bbox": [5, 5, -10, 20]}, "bbox .* is no box x, y, w, h"),
+        ({"bbox": [5, 5, 10, 0]}, "bbox .* is no box x, y, w, h"),
+        ({"bbox": [5, 5, 10, float("inf")]}, "bbox .* is no box x, y, w, h"),
+        ({"bbox": ["5", 5, 10, 10]}, "bbox .* is no box x, y, w, h"),
+        ({"iscrowd": "0"}, "iscrowd '0' is neither 0 nor 1"),
+        ({"iscrowd": 2}, "iscrowd 2 is neither 0 nor 1"),
+    ],
+)
+def test_people_of_groups_that_are_none_are_named(
+    change: dict[str, object], says: str, data_folder: Path, tmp_path: Path
+) -> None:
+    document = json.loads((data_folder / "groups/annotations.json").read_text())
+    document["annotations"][3] |= change
+    (tmp_path / "annotations.json").write_text(json.dumps(document))
+    number = document["annotations"][3]["id"]
+    with pytest.raises(DatasetError, match=rf"annotations\.json: annotation {number}: {says}"):
+        GroupPhotos.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folder", "shape", "value", "says"),
+    [
+        ("Category_ids", (96, 96), 40, "class 40, but the highest is 19 of the 20 classes"),
+        ("Category_ids", (90, 96), 1, r"\(90, 96\) pixels, but 0000000\.jpg has \(96, 96\)"),
+        ("Human_ids", (96, 90), 1, r"\(96, 90\) pixels, but 0000000\.jpg has \(96, 96\)"),
+        ("IUV", (90, 90, 3), 1, r"\(90, 90\) pixels, but 0000000\.jpg has \(96, 96\)"),
+        ("IUV", (96, 96), 1, r"not the I \(0\.\.24\), U and V"),
+        ("IUV", (96, 96, 3), 25, r"not the I \(0\.\.24\), U and V"),
+    ],
+)
+def test_maps_of_rendered_people_that_are_none_are_named(
+    folder: str, shape: tuple[int, ...], value: int, says: str, rendered_folder: Path
+) -> None:
+    people = RenderedPeople.open(rendered_folder)
+    assert people.read(0)[3].shape == (96, 96, 3)
+    cv2.imwrite(str(rendered_folder / folder / "0000000.png"), np.full(shape, value, np.uint8))
+    with pytest.raises(DatasetError, match=rf"{folder}/0000000\.png: {says}"):
+        people.read(0)

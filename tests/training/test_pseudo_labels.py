@@ -136,6 +136,17 @@ def test_a_photo_is_seen_upright_and_labelled_as_stored(tmp_path: Path, turn: in
     assert same.mean() > 0.98
 
 
+@pytest.mark.parametrize(("made", "says"), [(False, "no such folder"), (True, "no JPEG photos to label")])
+def test_a_folder_without_photos_is_named(made: bool, says: str, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "labels"
+    if made:
+        photos.mkdir()
+    done = CliRunner().invoke(build(), ["pseudo-label", "--photos", str(photos), "-o", str(out)])
+    assert done.exit_code == 1
+    assert f"error: {photos}: {says}" in done.output
+    assert not out.exists()
+
+
 def test_photos_that_get_no_label_are_counted(tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "labels"
     photos.mkdir()

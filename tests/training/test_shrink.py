@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from parsing_rcnn.cli import build
 from tests.full_disk import room_for
-from training.data.sources import GroupPhotos, LabelledPhotos, read_jpeg
+from training.data.groups import GroupPhotos
+from training.data.sources import LabelledPhotos, read_jpeg
 from training.data.splits import ccp_split
 
 

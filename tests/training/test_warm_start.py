@@ -147,3 +147,26 @@ def test_a_head_of_another_form_is_refused(tmp_path: Path) -> None:
         load_weights(
             weights, build_model(tiny_recipe(TRAINED, branch=branch, parsing_classes=59).model), other_classes=True
         )
+
+
+def test_places_that_are_no_checkpoint_are_named_with_the_one_that_is(tmp_path: Path) -> None:
+    run, config = tmp_path / "run", tiny_recipe({})
+    run.mkdir()
+    save_weights(run / "weights.safetensors", build_model(config.model), config, {})
+    (run / "state.pt").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    for path, says in (
+        (tmp_path / "nope", "no such checkpoint"),
+        (run, f"a folder without the graphs of a model repository; take {run / 'weights.safetensors'}"),
+        (run / "state.pt", f"what a run goes on from; take {run / 'weights.safetensors'}"),
+        (tmp_path / "empty", "take the weights.safetensors of a run, or a model repository"),
+    ):
+        for command in (["export", str(path)], ["evaluate", "--checkpoint", str(path)]):
+            done = CliRunner().invoke(build(), [*command, "--out", str(tmp_path / "out")])
+            assert done.exit_code == 1, done.output
+            assert f"error: {path}: {says}"[:70] in done.output
+            assert says in done.output.replace("\n", " ")
+        with pytest.raises(CheckpointError) as refusal:
+            load_weights(path, build_model(config.model), other_classes=True)
+        assert str(refusal.value).startswith(f"{path}: ")
+        assert says in str(refusal.value)

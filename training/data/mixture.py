@@ -13,10 +13,11 @@ from torch.utils.data import Dataset
 from parsing_rcnn.taxonomy import CIHP
 from training.config import Config, DataConfig
 from training.data.annotated import AnnotatedPictures
+from training.data.groups import GroupPhotos
 from training.data.iuv import mirror_values
 from training.data.photometric import degrade, jitter_colour
 from training.data.sample import FILL, LEAST_PIXELS, LEAST_VISIBLE, Sample, View, mask_box, no_boxes, random_view
-from training.data.sources import GroupPhotos, LabelledPhotos, RenderedPeople, background_photos, people_free, read_jpeg
+from training.data.sources import LabelledPhotos, RenderedPeople, background_photos, people_free, read_jpeg
 from training.data.things import Things
 from training.errors import DatasetError
 

@@ -17,7 +17,8 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from training.data.datasets.records import PICTURE_SUFFIXES
-from training.data.sources import jpeg_size, read_groups, read_jpeg, read_map, unlabelled_photos
+from training.data.groups import read_groups
+from training.data.sources import jpeg_size, read_jpeg, read_map, unlabelled_photos
 from training.errors import DatasetError
 from training.files import make_folder, replacing, write_png, write_text, writing
 from training.progress import Progress

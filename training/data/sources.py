@@ -1,17 +1,15 @@
-"""Readers of the folders that train the light model: labelled photos, group photos, pictures without people.
+"""Readers of the folders that train the light model: labelled photos, rendered people, pictures without people.
 
 Layout (all JPEG, labels 8-bit PNG): ccp/images/NNNN.jpg + ccp/labels/NNNN.png with CIHP ids of the main person;
-groups/annotations.json (COCO boxes) + groups/images; backgrounds/*.jpg.
+backgrounds/*.jpg. Group photos: `training.data.groups`.
 """
 
 from __future__ import annotations
 
 import io
-import json
-from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
@@ -21,11 +19,12 @@ from PIL import Image
 
 from parsing_rcnn.taxonomy import CIHP
 from training.data.sample import IGNORE_LABEL
-from training.data.splits import CCP_TWINS, background_split, ccp_split, groups_split
-from training.errors import DatasetError
+from training.data.splits import CCP_TWINS, background_split, ccp_split
+from training.errors import DatasetError, EmptySplitError
 
 UNFINISHED = "densepose.json.part"  # in a folder whose pictures are being rendered
 JPEG_SUFFIXES = (".jpg", ".jpeg")  # in any case
+_CHARTS = 24  # of DensePose
 _REPEATED = 0.3  # photos with a class in fewer of them than this are drawn more often
 _REMEDY = "save the numbers of the classes or people as an 8-bit grey PNG"
 
@@ -93,10 +92,27 @@ def read_map(path: Path, classes: int | None = None) -> NDArray[np.uint8]:
         wrong = found[(found >= classes) & (found != IGNORE_LABEL)]
         if len(wrong):
             raise DatasetError(
-                f"{path}: class {int(wrong.min())}, but the highest is {classes - 1} ({IGNORE_LABEL} where nobody says "
-                f"what is there): {_REMEDY}"
+                f"{path}: class {int(wrong.min())}, but the highest is {classes - 1} of the {classes} classes that are "
+                f"read here ({IGNORE_LABEL} where nobody says what is there): correct the map, or name the class in "
+                "model.taxonomy of the recipe"
             )
     return np.ascontiguousarray(found)
+
+
+def refuse_empty(place: Path, count: int, rule: str, *, validation: bool) -> NoReturn:
+    """Say of a folder that its split leaves no picture of a part.
+
+    Args:
+        place: folder or file of all `count` pictures; rule: how they are split.
+
+    Raises:
+        EmptySplitError: always.
+    """
+    part = "none of them is held out, to measure on" if validation else "none of them is left to train on"
+    raise EmptySplitError(
+        f"{place}: {count} {'picture' if count == 1 else 'pictures'}, and {part}: {rule}; add pictures"
+        + ("" if validation else ", or leave the sources that draw them out of data.sources")
+    )
 
 
 def _grey_bits(data: bytes) -> int:
@@ -135,8 +151,9 @@ class LabelledPhotos:
         """The training (or validation) part of `root`, photos with rare classes weighted up.
 
         Raises:
-            DatasetError: the folder is absent or empty, a photo's name is no number, or a label map is missing or no
-                map of CIHP's classes.
+            DatasetError: the folder is absent, a photo's name is no number, or a label map is missing or no map of
+                CIHP's classes.
+            EmptySplitError: no photo is of this part.
         """
         folder = root / "images"
         if not folder.is_dir():
@@ -149,6 +166,9 @@ class LabelledPhotos:
                     "tenth is held out by its number: rename it and its label map"
                 )
         names = ccp_split(there)[1 if validation else 0]
+        if not names:
+            rule = "of numbered photos (0001.jpg and so on) those whose number ends in 3 are held out"
+            refuse_empty(folder, len(there), rule, validation=validation)
         images = tuple(folder / n for n in names)
         labels = tuple(root / "labels" / f"{p.stem}.png" for p in images)
         for path in labels:
@@ -197,88 +217,6 @@ class LabelledPhotos:
         return image, labels
 
 
-def read_groups(root: Path) -> dict[str, Any]:
-    """The COCO file of group photos, ROOT/annotations.json, whole.
-
-    Raises:
-        DatasetError: absent, no JSON, or without what a picture (id, file_name) or a person (image_id, bbox) needs.
-    """
-    path = root / "annotations.json"
-    if not path.is_file():
-        raise DatasetError(f"{path}: no such file; groups needs a COCO annotation file")
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: not a COCO annotation file ({error})") from error
-    for kind in ("images", "annotations"):
-        listed = document.get(kind) if isinstance(document, dict) else None
-        if not isinstance(listed, list) or not all(isinstance(about, dict) for about in listed):
-            raise DatasetError(f"{path}: not a COCO annotation file (no list of {kind})")
-    names: dict[str, Any] = {}
-    ids = set()
-    for number, image in enumerate(document["images"]):
-        own, name = image.get("id"), image.get("file_name")
-        if not isinstance(own, (int, str)) or not isinstance(name, str) or not name:
-            raise DatasetError(f"{path}: picture {number} has no id or no file_name")
-        if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-            raise DatasetError(f"{path}: file_name {name!r}: pictures lie in images/ beside the file")
-        if own in ids or name in names:
-            raise DatasetError(f"{path}: image id {own!r} or file_name {name!r} is there twice")
-        ids.add(own)
-        names[name] = own
-    for number, row in enumerate(document["annotations"]):
-        said = f"{path}: annotation {row.get('id', number)}"
-        if not isinstance(row.get("image_id"), (int, str)) or row["image_id"] not in ids:
-            raise DatasetError(f"{said} is of image_id {row.get('image_id')!r}, which no picture has")
-        box = row.get("bbox")
-        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, (int, float)) for v in box):
-            raise DatasetError(f"{said}: bbox {box!r} is no box x, y, w, h")
-    return document
-
-
-@dataclass(frozen=True)
-class GroupPhotos:
-    """Photos with person boxes; crowd regions are ignored."""
-
-    images: tuple[Path, ...]
-    boxes: tuple[NDArray[np.float32], ...]
-    ignore: tuple[NDArray[np.float32], ...]
-    complete: tuple[bool, ...]
-    stretched: tuple[bool, ...]
-
-    @classmethod
-    def open(cls, root: Path, *, validation: bool = False) -> GroupPhotos:
-        """The training (or validation) part of `root`.
-
-        Raises:
-            DatasetError: see `read_groups`.
-        """
-        raw = read_groups(root)
-        by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for annotation in raw["annotations"]:
-            by_image[annotation["image_id"]].append(annotation)
-        records = {record["file_name"]: record for record in raw["images"]}
-        names = groups_split(sorted(records))[1 if validation else 0]
-        boxes, ignore = [], []
-        for name in names:
-            found = by_image[records[name]["id"]]
-            boxes.append(cls._xyxy([a["bbox"] for a in found if not a.get("iscrowd")]))
-            ignore.append(cls._xyxy([a["bbox"] for a in found if a.get("iscrowd")]))
-        return cls(
-            tuple(root / "images" / n for n in names),
-            tuple(boxes),
-            tuple(ignore),
-            tuple(records[n].get("all_people") == "yes" for n in names),
-            tuple(records[n].get("aspect") != "true" for n in names),
-        )
-
-    @staticmethod
-    def _xyxy(rows: list[list[float]]) -> NDArray[np.float32]:
-        boxes = np.asarray(rows, np.float32).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        return boxes
-
-
 @dataclass(frozen=True)
 class RenderedPeople:
     """Pictures of synthetic people that `parsing-rcnn render` wrote: parts, people and IUV of every pixel."""
@@ -301,28 +239,41 @@ class RenderedPeople:
         return cls(root, stems)
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-        """(image uint8 [H,W,3], parts uint8 [H,W], people uint8 [H,W], IUV uint8 [H,W,3])."""
+        """(image uint8 [H,W,3], parts uint8 [H,W], people uint8 [H,W], IUV uint8 [H,W,3]).
+
+        Raises:
+            DatasetError: one is missing or broken, has other values, or not the size of the picture.
+        """
         stem = self.stems[index]
-        parts, people, iuv = (
-            _read_png(self.root / name / f"{stem}.png") for name in ("Category_ids", "Human_ids", "IUV")
-        )
-        return read_jpeg(self.root / "Images" / f"{stem}.jpg"), parts, people, iuv
+        image = read_jpeg(self.root / "Images" / f"{stem}.jpg")
+        places = [self.root / name / f"{stem}.png" for name in ("Category_ids", "Human_ids", "IUV")]
+        parts, people, iuv = read_map(places[0], len(CIHP)), read_map(places[1]), _read_iuv(places[2])
+        for path, own in zip(places, (parts, people, iuv), strict=True):
+            if own.shape[:2] != image.shape[:2]:
+                raise DatasetError(
+                    f"{path}: {own.shape[:2]} pixels, but {stem}.jpg has {image.shape[:2]}; render this folder again"
+                )
+        return image, parts, people, iuv
 
 
-def _read_png(path: Path) -> NDArray[np.uint8]:
-    """A map of a rendered person as it is stored."""
+def _read_iuv(path: Path) -> NDArray[np.uint8]:
+    """I, U and V of a rendered picture, uint8 [H,W,3]."""
     found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if found is None:
         raise DatasetError(f"{path}: missing, or no PNG; render this folder again")
-    return np.asarray(found, np.uint8)
+    if found.dtype != np.uint8 or found.shape[2:] != (3,) or found[..., 0].max() > _CHARTS:
+        raise DatasetError(f"{path}: not the I (0..{_CHARTS}), U and V of a picture; render this folder again")
+    return np.asarray(found)
 
 
 def unlabelled_photos(folder: Path) -> dict[str, Path]:
     """The JPEGs of a folder by the name that their label map has, sorted: .jpg and .jpeg in any case.
 
     Raises:
-        DatasetError: two would have the same label map.
+        DatasetError: there is no such folder, or two would have the same label map.
     """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; JPEGs for pseudo labels are looked for here")
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("*")):
         if path.suffix.lower() in JPEG_SUFFIXES and path.is_file():
@@ -339,9 +290,13 @@ def background_photos(root: Path, *, validation: bool = False) -> tuple[Path, ..
     """Pictures without people: the training (or validation) part of a folder of JPEGs.
 
     Raises:
-        DatasetError: the folder is absent or empty.
+        EmptySplitError: no picture is of this part, or the folder is absent.
     """
-    names = background_split([p.name for p in people_free(root)])[1 if validation else 0]
+    there = [p.name for p in people_free(root)]
+    names = background_split(there)[1 if validation else 0]
+    if not names:
+        rule = "every third by name, from the first on, is held out"
+        refuse_empty(root, len(there), rule, validation=validation)
     return tuple(root / name for name in names)
 
 
@@ -349,9 +304,9 @@ def people_free(root: Path) -> tuple[Path, ...]:
     """All the pictures of a folder of JPEGs that show nobody.
 
     Raises:
-        DatasetError: the folder is absent or empty.
+        EmptySplitError: the folder is absent or empty.
     """
     pictures = tuple(sorted(root.glob("*.jpg")))
     if not pictures:
-        raise DatasetError(f"{root}: no JPEG pictures here; pictures without people are needed")
+        raise EmptySplitError(f"{root}: no JPEG pictures here; pictures without people are needed")
     return pictures

@@ -38,7 +38,7 @@ from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, MHP
-from training.data.datasets.check import refuse_cut_off
+from training.data.datasets.check import refuse_cut_off, refuse_no_pictures
 from training.data.datasets.records import Annotated, DensePosePoints, Reader, Record, as_labelled
 from training.errors import DatasetError, OutputError
 from training.evaluation.common import COMPARED_OVERLAP, LEAST_RANKED_SCORE, SURE, on_picture
@@ -129,8 +129,10 @@ def evaluate_dataset(
         most: measure only the first pictures, at most this many.
 
     Raises:
-        DatasetError: a picture or its labels are missing or broken, or of other classes than the model's.
+        DatasetError: a picture or its labels are missing or broken, or of other classes than the model's; or there is
+            no picture.
     """
+    refuse_no_pictures(reader)
     classes = len(analyzer.info.classes)
     if analyzer.info.tasks.get("parsing") and reader.classes not in (None, classes):
         raise DatasetError(

@@ -1,6 +1,7 @@
 """Measure the full pipeline, photo in to `People` out, on held-out pictures.
 
-The sets are all held out by the rules of `training/data/splits.py`. One that is absent is left out, and reported:
+The sets are all held out by the rules of `training/data/splits.py`. One that is absent, or of which no picture is held
+out, is left out and reported:
 
 - photos: CCP photos with part labels of their main person. All people with a score of at least 0.5 are pasted into one
   label map: a person who is missed becomes background, and one found beside the labelled person counts as wrong.
@@ -33,10 +34,11 @@ from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 from training.data.datasets.records import as_labelled
+from training.data.groups import GroupPhotos
 from training.data.sample import IGNORE_LABEL, mask_box
-from training.data.sources import GroupPhotos, LabelledPhotos, background_photos, read_map
+from training.data.sources import LabelledPhotos, background_photos, read_map
 from training.data.splits import CCP_TWINS
-from training.errors import DatasetError
+from training.errors import DatasetError, EmptySplitError
 from training.evaluation.common import (
     FOUND_OVERLAP,
     LEAST_GROUP_HEIGHT,
@@ -109,7 +111,7 @@ def evaluate(
     synthetic: Path | None = None,
     progress: Progress = _plain,
 ) -> Evaluation:
-    """Measure an analyzer on every set that is there.
+    """Measure an analyzer on every set of which pictures are held out.
 
     Args:
         analyzer: what to measure.
@@ -131,7 +133,10 @@ def evaluate(
         elif name == "photos" and analyzer.info.classes != CIHP.classes:
             result.absent[name] = _OTHER_CLASSES
         elif needed.exists():
-            result.figures[name] = measure(analyzer, data, progress, result)
+            try:
+                result.figures[name] = measure(analyzer, data, progress, result)
+            except EmptySplitError as error:
+                result.absent[name] = str(error)
         else:
             result.absent[name] = f"no {needed}: {remedy}"
     _both_tasks(analyzer, data, synthetic, progress, result)
@@ -193,6 +198,7 @@ def measure_photos(analyzer: Analyzer, data: Path, progress: Progress, result: E
 
     Raises:
         DatasetError: the photos or their labels are absent or broken.
+        EmptySplitError: no photo is held out.
     """
     photos = LabelledPhotos.open(data / "ccp", validation=True)
     classes = len(CIHP_TO_14)

@@ -11,6 +11,7 @@ from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Stopwatch
 from training.data.sample import MIRRORED_KEYPOINTS
+from training.engine import refuse_diverged
 from training.evaluation.tta import AugmentedAnalyzer, unflip_parts
 from training.model.answers import keypoint_answer
 
@@ -37,6 +38,7 @@ class KeypointAnalyzer(AugmentedAnalyzer):
 
         Raises:
             ParsingRCNNError: the image or an option is not usable.
+            DivergedError: the weights give numbers that are not finite.
             ValueError: the network has no keypoint head.
         """
         watch = Stopwatch()
@@ -47,7 +49,9 @@ class KeypointAnalyzer(AugmentedAnalyzer):
             unflip_parts(maps, MIRRORED_KEYPOINTS) if view.flipped else maps
             for view, maps in zip(views, found, strict=True)
         ]
-        keypoints = keypoint_answer(torch.stack(turned).mean(0), boxes)[:count].cpu().numpy()
+        mean = torch.stack(turned).mean(0)
+        refuse_diverged(mean)
+        keypoints = keypoint_answer(mean, boxes)[:count].cpu().numpy()
         watch.lap("keypoints")
         window = views[0].window
         offset, scale = (window.pad_left, window.pad_top), (window.scale_x, window.scale_y)

@@ -22,6 +22,7 @@ from training.evaluation.synthetic import SyntheticResult
 
 TILE = 256  # pixels, height of one picture of a sheet
 _GREY = 128
+_OUTSIDE = 8  # pixels from the edge where nothing of a dot or a line is seen
 _COLUMNS = 4  # tiles of a row
 _GROUPS = 15  # group photos of a sheet
 _WORST = 3 * _COLUMNS  # pictures of a published dataset on its sheet
@@ -92,8 +93,7 @@ def group_sheet(photos: list[GroupResult]) -> NDArray[np.uint8]:
             (photo.boxes.truth, (255, 255, 255), 3),
             (photo.boxes.boxes[sure], (0, 220, 0), 1),
         ):
-            for x1, y1, x2, y2 in np.rint(boxes).astype(int).tolist():
-                cv2.rectangle(image, (x1, y1), (x2, y2), colour, width)
+            _frames(image, boxes, colour, width)
         tiles.append(_caption(_to_height(image), photo.path.stem))
     return _grid([tiles[start : start + 5] for start in range(0, len(tiles), 5)])
 
@@ -159,17 +159,15 @@ def _dataset_tile(record: Record, analyzer: Analyzer, quality: float) -> NDArray
         found = np.ascontiguousarray(draw.iuv(people, image[..., ::-1])[..., ::-1])
     for person in record.people:
         colour = (128, 128, 128) if person.crowd else (255, 255, 255)
-        x1, y1, x2, y2 = np.rint(person.box).astype(int).tolist()
-        cv2.rectangle(true, (x1, y1), (x2, y2), colour, 2)
+        _frames(true, person.box[None], colour, 2)
         if person.keypoints is not None:
             _dots(true, person.keypoints[person.keypoints[:, 2] > 0], colour)
         if person.points is not None:
             scale = (person.box[2:] - person.box[:2]) / person.points.regions.shape[0]
-            for x, y, part in zip(person.points.x, person.points.y, person.points.part, strict=True):
-                at = (round(float(person.box[0] + x * scale[0])), round(float(person.box[1] + y * scale[1])))
+            places = person.box[:2] + np.stack([person.points.x, person.points.y], 1) * scale
+            for at, part in zip(_drawable(true, places), person.points.part, strict=True):
                 cv2.circle(true, at, 3, DENSEPOSE.palette[int(part)][::-1].tolist(), -1)
-    for x1, y1, x2, y2 in np.rint(people.boxes).astype(int).tolist():
-        cv2.rectangle(found, (x1, y1), (x2, y2), (0, 220, 0), 1)
+    _frames(found, people.boxes, (0, 220, 0), 1)
     for own in located:
         _dots(found, own, (0, 220, 0))
     tile = np.hstack([_to_height(picture) for picture in (image, true, found)])
@@ -177,8 +175,21 @@ def _dataset_tile(record: Record, analyzer: Analyzer, quality: float) -> NDArray
 
 
 def _dots(image: NDArray[np.uint8], points: NDArray[np.float32], colour: tuple[int, int, int]) -> None:
-    for x, y in np.rint(points[:, :2] - 0.5).astype(int).tolist():
-        cv2.circle(image, (x, y), 3, colour, -1)
+    for at in _drawable(image, points[:, :2] - 0.5):
+        cv2.circle(image, at, 3, colour, -1)
+
+
+def _frames(image: NDArray[np.uint8], boxes: NDArray[np.float32], colour: tuple[int, int, int], width: int) -> None:
+    for box in boxes:
+        first, last = _drawable(image, box.reshape(2, 2))
+        cv2.rectangle(image, first, last, colour, width)
+
+
+def _drawable(image: NDArray[np.uint8], places: NDArray[np.float32]) -> list[tuple[int, int]]:
+    """Places [k,2] as OpenCV takes them: what lies far outside the picture lies just outside."""
+    height, width = image.shape[:2]
+    near = np.rint(places).clip(-_OUTSIDE, (width + _OUTSIDE, height + _OUTSIDE)).astype(int)
+    return [(x, y) for x, y in near.tolist()]
 
 
 def _painted(image: NDArray[np.uint8], labels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:

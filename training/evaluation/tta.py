@@ -28,7 +28,15 @@ from parsing_rcnn.runtime import parsing_outputs
 from parsing_rcnn.taxonomy import DENSEPOSE_COARSE
 from training.config import Config
 from training.data.iuv import FLIPS_U, FLIPS_V, MIRRORED, PointSymmetry
-from training.engine import LIGHT_CANVASES, TorchAnalyzer, covered, scaled_canvas, to_images
+from training.engine import (
+    LIGHT_CANVASES,
+    TorchAnalyzer,
+    covered,
+    detected,
+    refuse_diverged,
+    scaled_canvas,
+    to_images,
+)
 from training.model.answers import iuv_answer, iuv_scores, part_answer
 from training.model.branch import doubled
 from training.model.parsing_rcnn import ParsingRCNN
@@ -145,6 +153,7 @@ class AugmentedAnalyzer(TorchAnalyzer):
 
         Raises:
             ParsingRCNNError: the image or an option is not usable.
+            DivergedError: see `detected`.
         """
         options.validate()
         views = self._all_views(load(image), options, watch)
@@ -160,7 +169,11 @@ class AugmentedAnalyzer(TorchAnalyzer):
     def answers(
         self, views: Sequence[CanvasView], features: Sequence[Tensor], options: Options, watch: Stopwatch
     ) -> dict[str, Tensor]:
-        """Answers of the heads for RoIs, averaged over all views, by the names of `parsing_rcnn.runtime.Graphs`."""
+        """Answers of the heads for RoIs, averaged over all views, by the names of `parsing_rcnn.runtime.Graphs`.
+
+        Raises:
+            DivergedError: a head's scores are not finite.
+        """
         answers: dict[str, Tensor] = {}
         if "parsing" in options.tasks:
             names = parsing_outputs(probabilities=options.part_probs)
@@ -174,6 +187,7 @@ class AugmentedAnalyzer(TorchAnalyzer):
             answers["IUV"] = iuv_answer(*maps, background)
             answers["IUV_SCORES"] = iuv_scores(coarse, index, background)
             watch.lap("densepose")
+        refuse_diverged(*(answers[name] for name in ("PART_SCORES", "IUV_SCORES") if name in answers))
         return answers
 
     def result(
@@ -201,7 +215,7 @@ class AugmentedAnalyzer(TorchAnalyzer):
         """Boxes, scores and count, as `look` returns them."""
         boxes, scores = [], []
         for view, pyramid in zip(views, pyramids, strict=True):
-            found = self.model.detect(pyramid, self.extent(view.canvas, view.window))
+            found = detected(self.model, pyramid, self.extent(view.canvas, view.window))
             sure = found.scores >= options.confidence
             boxes.append(view.boxes_to(views[0], found.boxes[sure]))
             scores.append(found.scores[sure])

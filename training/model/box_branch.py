@@ -17,7 +17,13 @@ Rois: TypeAlias = Tensor | list[Tensor]  # rows [r,5] of picture, x1, y1, x2, y2
 
 def roi_align_level(feature: Tensor, rois: Rois, size: int, level: int) -> Tensor:
     """RoIAlign on one level, with aligned=False and sampling ratio 2, as everywhere in this project."""
+    if not torch.compiler.is_exporting():  # torchvision's kernel reads beyond the map where a RoI is not finite
+        rois = _finite(rois) if isinstance(rois, Tensor) else [_finite(own) for own in rois]
     return roi_align(feature, rois, size, 1.0 / 2**level, 2, False)
+
+
+def _finite(rois: Tensor) -> Tensor:
+    return torch.nan_to_num(rois, 0.0, 0.0, 0.0)
 
 
 def roi_align_pyramid(pyramid: Mapping[int, Tensor], rois: Rois, size: int, levels: Sequence[int]) -> Tensor:

@@ -21,9 +21,10 @@ from export.parity.report import difference_sheet, to_markdown, write_report
 from export.parity.situations import Situation, chosen_situations, photo_situation, rendered_situations
 from export.parity.verify import Answers, verify
 from export.rendered.pictures import render_scene
-from export.tensorrt.profiles import canvas_profiles, canvases
+from export.tensorrt.profiles import canvas_profiles
 from export.tensorrt.runtime import unavailable
 from parsing_rcnn.cli import build
+from parsing_rcnn.models import all_canvases
 from parsing_rcnn.repository import CARD, ModelRepository
 from parsing_rcnn.runtime import Graphs
 from parsing_rcnn.taxonomy import CIHP
@@ -139,7 +140,7 @@ def test_an_engine_is_compared_where_a_profile_holds_the_canvas(
     repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Another runtime plays the engine: there is no GPU here. Which canvases one takes, its own profiles tell."""
-    profiles = canvas_profiles(canvases(json.loads((repository / CARD).read_text())))
+    profiles = canvas_profiles(all_canvases(json.loads((repository / CARD).read_text())))
 
     def takes(canvas: tuple[int, ...]) -> bool:
         return any(
@@ -424,7 +425,7 @@ def test_checkpoints_of_every_kind_from_the_command_line(repository: Path, tmp_p
         ("another.safetensors", "the tensors do not fit this recipe"),
         ("text.safetensors", "no safetensors, or cut off"),
         ("none.safetensors", "no such checkpoint"),
-        ("folder", "no such graph"),
+        ("folder", "a folder without the graphs of a model repository"),
     ):
         failed = CliRunner().invoke(app, [*quick, str(tmp_path / name)])
         assert failed.exit_code == 2, failed.output

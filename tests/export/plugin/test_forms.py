@@ -28,7 +28,7 @@ class Standard(nn.Module):
 
 class Products(nn.Module):
     def forward(self, feature: Tensor, rois: Tensor) -> Tensor:
-        return roi_align_matmul(feature, rois, SIZE, 2)
+        return roi_align_matmul(feature, rois, SIZE)
 
 
 def exported(module: nn.Module) -> onnx.ModelProto:
@@ -63,7 +63,7 @@ def test_three_forms(pool: PyramidRoiAlign) -> None:
 def test_no_numbers_give_zeros_as_the_plugin_does(pool: PyramidRoiAlign) -> None:
     feature = np.ones((1, CHANNELS, HEIGHT, WIDTH), np.float32)
     rois = np.array([[np.nan, 0, 8, 8], [0, 0, np.inf, 8], [-np.inf, 0, np.inf, 8], [8, 8, 24, 24]], np.float32)
-    found = roi_align_matmul(torch.from_numpy(feature), torch.from_numpy(rois), 7, 2).numpy()
+    found = roi_align_matmul(torch.from_numpy(feature), torch.from_numpy(rois), 7).numpy()
     np.testing.assert_allclose(found, pool([feature[0]], rois, size=7), rtol=1e-6)
     assert not found[:3].any()
     np.testing.assert_allclose(found[3], 1, rtol=1e-6)
@@ -101,6 +101,6 @@ def test_positions_stay_fp32_in_fp16_graphs() -> None:
 def test_a_box_at_the_far_end_of_a_large_canvas(pool: PyramidRoiAlign, size: int) -> None:
     feature = np.random.default_rng(2).normal(size=(1, 2, 264, 336)).astype(np.float32)
     rois = np.array([[1301.3, 1000.7, 1343.9, 1055.1], [1290.1, 3.3, 1343.2, 1052.2]], np.float32)
-    found = roi_align_matmul(torch.from_numpy(feature), torch.from_numpy(rois), size, 2).numpy()
+    found = roi_align_matmul(torch.from_numpy(feature), torch.from_numpy(rois), size).numpy()
     # fp32 holds a position near cell 330 to 3e-5, a sum of a few to twice that, and neighbours differ by up to 7
     np.testing.assert_allclose(found, pool([feature[0]], rois, size=size), atol=7 * 6e-5)

@@ -21,8 +21,9 @@ from export.targets import write_engines
 from export.tensorrt import builder
 from export.tensorrt.builder import BuildFailed, NoGpu, PluginMissing, TensorRTMissing, TensorRTVersion, trtexec
 from export.tensorrt.plans import write_plans
-from export.tensorrt.profiles import ENGINE, Profile, canvas_profiles, canvases, people_profiles
+from export.tensorrt.profiles import ENGINE, Profile, canvas_profiles, people_profiles
 from export.triton_repository import files, read_shapes
+from parsing_rcnn.models import all_canvases
 from parsing_rcnn.repository import CARD, GRAPHS, ModelRepository
 
 
@@ -49,7 +50,7 @@ def test_people_profiles_cover_every_number() -> None:
 
 def test_canvases_of_every_model_of_a_card() -> None:
     card = {"canvases": [[1, 2], [3, 4]], "models": {"fast": {"canvases": [[1, 2]]}, "large": {"canvases": [[5, 6]]}}}
-    assert canvases(card) == [(1, 2), (3, 4), (5, 6)]
+    assert all_canvases(card) == ((1, 2), (3, 4), (5, 6))
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,11 @@ import numpy as np
 import pytest
 
 from tests.training.datasets.layouts import SIZE, run, save
+from tests.training.helpers import TruthTeller, recipe
+from training.data.mixture import Mixture
+from training.errors import DatasetError
+from training.evaluation.run import run_datasets
+from training.validation import Validation
 
 Break = Callable[[Path], object]
 MAP = np.zeros(SIZE, np.uint8)
@@ -100,6 +105,17 @@ CASES: tuple[tuple[str, Break, str], ...] = (
         "dp_masks, region 4: no run lengths",
     ),
     ("densepose", densepose_rows(lambda d: d["annotations"][0].update(image_id=8)), "is of image 8, not listed"),
+    ("densepose", densepose_rows(lambda d: d["annotations"][0].update(image_id="3")), "is of image '3', not listed"),
+    (
+        "densepose",
+        densepose_rows(lambda d: d["images"].append({"id": "4", "file_name": "q.jpg"})),
+        "not a COCO annotation file (image id '4' is text, and others are numbers)",
+    ),
+    (
+        "densepose",
+        densepose_rows(lambda d: d["annotations"][0].update(iscrowd="0")),
+        "not a COCO annotation file (annotation 1: iscrowd '0' is neither 0 nor 1)",
+    ),
     ("densepose", densepose_rows(lambda d: d["annotations"][0].update(image_id=[3])), "1: image_id [3] is no number"),
     (
         "densepose",
@@ -188,3 +204,41 @@ def test_whole_pictures_are_not_called_cut_off(cihp: Path) -> None:
     save(cihp / "Training/Category_ids/0000000.png", ignored)
     save(cihp / "Training/Human_ids/0000000.png", MAP)
     assert run(str(cihp))[0] == 0
+
+
+def test_maps_without_anybody_are_named(cihp: Path) -> None:
+    """Training refuses them, and says that this command says why."""
+    for folder in ("Category_ids", "Human_ids"):
+        for number in range(2):
+            save(cihp / f"Training/{folder}/{number:07d}.png", MAP)
+    code, output = run(str(cihp))
+    assert code == 1
+    assert "CIHP, Training: nobody in any picture, so nothing is learnt" in output
+    assert "CIHP, Validation: nobody" not in output
+
+
+@pytest.mark.parametrize("folders", [True, False], ids=["empty folders", "no folders"])
+def test_an_empty_split_is_left_until_it_is_measured(folders: bool, cihp: Path) -> None:
+    shutil.rmtree(cihp / "Validation")
+    for name in ("Images", "Category_ids", "Human_ids") if folders else (".",):
+        (cihp / "Validation" / name).mkdir(parents=True)
+    config = recipe(f"data.annotated={cihp}", "data.sources={annotated: 1}")
+    assert len(Mixture(cihp, config).annotated or ()) == 2
+    train = config.train.model_copy(update={"evaluate_every": 1})
+    with pytest.raises(DatasetError, match="CIHP, Validation: its folders are empty"):
+        Validation(config.model_copy(update={"train": train}))
+    with pytest.raises(DatasetError, match="CIHP, Validation: its folders are empty"):
+        run_datasets(TruthTeller(), cihp, None, None, cihp / "out")
+    code, output = run(str(cihp))
+    assert code == 1
+    assert "CIHP, Training: 2 pictures" in output
+    assert "CIHP, Validation: its folders are empty" in output
+    assert f"{cihp / 'Validation'}: empty; " in output.replace("\n", "")
+    shutil.rmtree(cihp / "Training/Images")
+    (cihp / "Training/Images").mkdir()  # where maps lie it is not empty
+    assert "no pictures NAME.jpg here" in run(str(cihp))[1].replace("\n", " ")
+    shutil.rmtree(cihp / "Training")
+    (cihp / "Training").mkdir()
+    code, output = run(str(cihp))
+    assert code == 2
+    assert "Training: empty; a split of CIHP holds" in output.replace("\n", " ")

@@ -96,6 +96,15 @@ def check(reader: Reader, progress: Progress) -> Findings:
                 findings.problems.append(f"{record.image}: parts, but nobody in Human_ids: nothing is learnt from them")
             findings.problems += _unsaid(record)
     findings.problems += list(reader.strays())
+    try:
+        refuse_no_pictures(reader)
+    except DatasetError as error:
+        findings.problems.append(str(error))
+    if reader.classes is not None and findings.pictures and not findings.people:
+        findings.problems.append(
+            f"{reader.name}: nobody in any picture, so nothing is learnt or measured: in the maps 0 is nobody, and "
+            f"{IGNORE_LABEL} where nobody says who or what is there"
+        )
     return findings
 
 
@@ -110,6 +119,16 @@ def _unsaid(record: Record) -> Iterator[str]:
                 f"{IGNORE_LABEL}, where nobody says what is there: no part is learnt from them; a label map holds the "
                 "numbers of classes"
             )
+
+
+def refuse_no_pictures(reader: Reader) -> None:
+    """Refuse a split whose folders are empty.
+
+    Raises:
+        DatasetError: it is.
+    """
+    if not len(reader):
+        raise DatasetError(f"{reader.name}: its folders are empty: put pictures and maps there, or remove them")
 
 
 def refuse_cut_off(image: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,9 @@ class RawCihp:
 
     Args:
         taxonomy: of `Category_ids`.
+
+    Raises:
+        DatasetError: no picture in a folder that is not empty.
     """
 
     def __init__(self, folder: Path, taxonomy: Taxonomy = CIHP) -> None:
@@ -39,7 +43,7 @@ class RawCihp:
         self.classes: int | None = len(taxonomy)
         self.keypoints = self.densepose = False
         self.stems = tuple(sorted(path.stem for path in (folder / "Images").glob("*.jpg")))
-        if not self.stems:
+        if not self.stems and not _is_empty(folder):
             raise DatasetError(f"{folder / 'Images'}: no pictures NAME.jpg here; other suffixes are not read")
 
     def __len__(self) -> int:
@@ -87,16 +91,28 @@ class RawCihp:
     def find(cls, root: Path, taxonomy: Taxonomy = CIHP) -> list[RawCihp]:
         """The splits below a folder, or the folder itself when it is one.
 
+        One whose folders are empty is a split of no pictures, which is said on standard error.
+
         Raises:
-            DatasetError: a split lacks one of its folders.
+            DatasetError: a split lacks one of its folders, or none has a picture.
         """
         folders = [f for f in (root, root / "Training", root / "Validation") if f.is_dir()]
         splits = [f for f in folders if f != root or any((f / name).is_dir() for name in _FOLDERS[1:])]
+        empty = [folder for folder in splits if _is_empty(folder)]
+        if splits and empty == splits:
+            raise DatasetError(f"{splits[0]}: empty; a split of CIHP holds {_LISTED}")
         for folder in splits:
             absent = [name for name in _FOLDERS if not (folder / name).is_dir()]
-            if absent:
+            if absent and folder not in empty:
                 raise DatasetError(f"{folder}: no {' and no '.join(absent)}; a split of CIHP holds {_LISTED}")
+        for folder in empty:
+            print(f"{folder}: empty; there is nothing to train on or to measure in it", file=sys.stderr)
         return [cls(folder, taxonomy) for folder in splits]
+
+
+def _is_empty(split: Path) -> bool:
+    """Whether none of the folders of a split holds a file."""
+    return not any(path.is_file() for name in _FOLDERS for path in (split / name).rglob("*"))
 
 
 class PersonMaps:

@@ -80,17 +80,14 @@ class CocoFile:
         Raises:
             NoAnnotations: there are only pictures.
             DatasetError: no JSON, keys are absent, an id is no number or is there twice as a file's name may not be
-                either, none of several categories is called person, or no annotation is of that one.
+                either, an iscrowd is neither 0 nor 1, none of several categories is called person, or no annotation is
+                of that one.
         """
         try:
             document = json.loads(path.read_text(encoding="utf-8-sig"), object_hook=_lean)
-            images = sorted(document["images"], key=lambda image: image["id"])
+            images = _by_id(document["images"])
             rows = [dict(row) for row in document["annotations"]]
-            for kind, listed in (("image", images), ("annotation", rows)):
-                for about in listed:
-                    for key in ("id", "image_id", "category_id"):
-                        if isinstance(about.get(key), (list, dict)):
-                            raise ValueError(f"{kind} {about.get('id')}: {key} {about[key]!r} is no number")
+            _check_values(images, rows)
             named = {category["id"]: category.get("name") for category in document.get("categories") or ()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             said = f"no {error}" if isinstance(error, KeyError) else str(error)
@@ -113,7 +110,9 @@ class CocoFile:
         annotations: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
             if row.get("image_id") not in known:
-                raise DatasetError(f"{path}: annotation {row.get('id')} is of image {row.get('image_id')}, not listed")
+                raise DatasetError(
+                    f"{path}: annotation {row.get('id')} is of image {row.get('image_id')!r}, not listed"
+                )
             annotations[row["image_id"]].append(row)
         keys = frozenset(key for row in rows for key, value in row.items() if value != [] or not key.startswith("dp_"))
         for key in needed:
@@ -289,6 +288,34 @@ def _of_people(path: Path, rows: list[dict[str, Any]], named: dict[Any, Any]) ->
     return people
 
 
+def _by_id(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pictures in the order of their ids.
+
+    Raises:
+        ValueError: some ids are text, and others are not.
+    """
+    texts = [image["id"] for image in images if isinstance(image["id"], str)]
+    if texts and len(texts) < len(images):
+        raise ValueError(f"image id {texts[0]!r} is text, and others are numbers")
+    return sorted(images, key=lambda image: image["id"])
+
+
+def _check_values(images: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
+    """Refuse values by which pictures and people would be found wrongly.
+
+    Raises:
+        ValueError: naming the picture or the annotation.
+    """
+    for kind, listed in (("image", images), ("annotation", rows)):
+        for about in listed:
+            for key in ("id", "image_id", "category_id"):
+                if isinstance(about.get(key), (list, dict)):
+                    raise ValueError(f"{kind} {about.get('id')}: {key} {about[key]!r} is no number")
+    for row in rows:
+        if not is_flag(row.get("iscrowd", 0)):
+            raise ValueError(f"annotation {row.get('id')}: iscrowd {row['iscrowd']!r} is neither 0 nor 1")
+
+
 def _lean(read: dict[str, Any]) -> dict[str, Any]:
     """An object of a COCO file without what nobody asks for, as soon as it is read: that is most of the file.
 
@@ -301,6 +328,11 @@ def _lean(read: dict[str, Any]) -> dict[str, Any]:
     if found.get("keypoints") == []:
         del found["keypoints"]
     return found
+
+
+def is_flag(value: Any) -> bool:
+    """Whether a value is 0, 1, false or true: the text "0" would count as true."""
+    return isinstance(value, (int, float)) and value in (0, 1)
 
 
 def numbers(values: Any) -> NDArray[np.float32]:
