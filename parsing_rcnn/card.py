@@ -58,6 +58,11 @@ def taxonomy_of(card: Mapping[str, Any]) -> Taxonomy:
     return read_taxonomy(card.get("taxonomy", CIHP.name))
 
 
+def trained_in(card: Mapping[str, Any]) -> dict[str, bool]:
+    """Task -> whether its head is trained; empty where the card does not say."""
+    return {name: bool(task["trained"]) for name, task in card.get("tasks", {}).items()}
+
+
 def _fault_of_sizes(card: Mapping[str, Any]) -> str | None:
     models = card.get("models", {})
     if not isinstance(models, dict) or not all(isinstance(model, dict) for model in models.values()):

@@ -24,7 +24,7 @@ with ends_at_once():  # these imports take half a second
 
     from parsing_rcnn import __version__
     from parsing_rcnn.errors import ParsingRCNNError
-    from parsing_rcnn.terminal import say
+    from parsing_rcnn.terminal import open_standard_files, say
 
 GROUP = "parsing_rcnn.commands"
 _SENTENCE = 200  # characters of a command's help in the list
@@ -135,6 +135,7 @@ def _beside() -> list[Callable[[typer.Typer], None]]:
 
 def main() -> None:
     """Entry point of the console script. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    open_standard_files()
     try:
         with ends_at_once():
             command = typer.main.get_command(build())

@@ -19,13 +19,13 @@ PERSON_CATEGORY = 1
 """COCO's id of "person"."""
 
 
-def person_rle(people: People, index: int, exact: bool = False) -> RLE:
+def person_rle(people: People, index: int) -> RLE:
     """One person's silhouette in the full frame, as COCO run lengths.
 
     Raises:
         ValueError: neither parts nor IUV were computed.
     """
-    mask, offset = people.mask(index, exact)
+    mask, offset = people.mask(index)
     return rle.encode_at(mask, offset, people.image_size)
 
 

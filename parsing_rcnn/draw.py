@@ -19,9 +19,8 @@ from parsing_rcnn.drawing import cutouts, hiding, visible
 from parsing_rcnn.drawing.atlas import atlas_of, taken_off, texels, tiles
 from parsing_rcnn.drawing.legend import legend
 from parsing_rcnn.drawing.strokes import box_around, isolines, tag
-from parsing_rcnn.drawing.tints import blend, coloured, coordinate, instance_colour, own_colour
+from parsing_rcnn.drawing.tints import STRETCHED, blend, coloured, coordinate, instance_colour, own_colour
 from parsing_rcnn.people import People
-from parsing_rcnn.taxonomy import DENSEPOSE
 
 __all__ = [
     "anonymise",
@@ -201,10 +200,9 @@ def iuv(people: People, image: Picture | None = None, *, alpha: float = 0.75, bg
     """
     source = _backdrop(people, image, bgr)
     canvas = source.copy()
-    stretched = (np.arange(256) * 255 // (len(DENSEPOSE) - 1)).clip(max=255).astype(np.uint8)
     for index, labels, uv in visible.charts(people):
         where = people.window(index).slices
-        colours = np.dstack([stretched[labels], *np.rint(uv * 255).astype(np.uint8)])
+        colours = np.dstack([STRETCHED[labels], *np.rint(uv * 255).astype(np.uint8)])
         blend(canvas[where], source[where], colours, labels > 0, 1.0 if image is None else alpha)
     return cutouts.channels(canvas, bgr)
 

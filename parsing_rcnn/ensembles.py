@@ -13,7 +13,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from parsing_rcnn.analyzer import TASKS, Options
-from parsing_rcnn.card import WEIGHTS
+from parsing_rcnn.card import WEIGHTS, trained_in
 from parsing_rcnn.errors import (
     ImageTooLarge,
     InvalidImage,
@@ -30,7 +30,7 @@ ENSEMBLES = {
 }
 """Name of each -> the tasks that it computes."""
 
-MAPS = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV", "IUV_SCORES")}
+MAPS: dict[str, tuple[str, ...]] = {"parsing": ("PARTS", "PART_SCORES"), "densepose": ("IUV", "IUV_SCORES")}
 """Task -> the outputs that only it has."""
 
 ROWS = tuple(name for names_ in MAPS.values() for name in names_)
@@ -43,7 +43,8 @@ parameter of this name of its configuration decides, or else the card."""
 _NUMBERS: dict[str, type[int] | type[float]] = {"confidence": float, "max_people": int, "max_side": int}
 
 PARAMETERS = (*_NUMBERS, MODEL)
-"""Parameters of a request: `Options` without the tasks, which the ensemble's name says."""
+"""Parameters of a request: `Options` without the tasks, which the ensemble's name says, and without `part_probs`, which
+no ensemble returns."""
 
 MODELS = "models"
 """Parameter of an ensemble's configuration: the card's `models` (names and sizes, JSON). They tell a client which of
@@ -130,7 +131,7 @@ def identity(card: Mapping[str, Any]) -> dict[str, str]:
     sums of its files are not. Two trainings with one name and version differ in the sum of their weights, which older
     cards lack.
     """
-    trained = sorted(name for name, task in card.get("tasks", {}).items() if task["trained"])
+    trained = sorted(name for name, learnt in trained_in(card).items() if learnt)
     taxonomy = card.get("taxonomy", "")
     own = not isinstance(taxonomy, str)
     said = {
@@ -177,7 +178,7 @@ def ensemble_of(tasks: Iterable[str]) -> str:
 
 
 def parameters_of(options: Options) -> dict[str, str | int]:
-    """The parameters of a request: all options but the tasks, which the ensemble's name says.
+    """The parameters of a request: all options but the tasks, which the ensemble's name says, and `part_probs`.
 
     NumPy's numbers become Python's, since tritonclient takes no others.
 
@@ -197,17 +198,17 @@ def parameters_of(options: Options) -> dict[str, str | int]:
     return parameters
 
 
-def options_of(parameters: Mapping[str, Any], others: Iterable[str] = ()) -> Options:
+def options_of(parameters: Mapping[str, Any], more: Iterable[str] = ()) -> Options:
     """The options of a request's parameters, the inverse of `parameters_of`; the ranges are not checked.
 
     Args:
         parameters: numbers, or their text, which every client can send.
-        others: further names that are allowed and ignored, as are Triton's own, which begin with `triton_`.
+        more: further names that are allowed and ignored, as are Triton's own, which begin with `triton_`.
 
     Raises:
         InvalidOptions: a parameter is unknown or not a number.
     """
-    allowed = {*PARAMETERS, *others}
+    allowed = {*PARAMETERS, *more}
     unknown = sorted(name for name in parameters if name not in allowed and not name.startswith("triton_"))
     if unknown:
         raise InvalidOptions(f"{unknown[0][:60]}: there is no such parameter; there are {', '.join(PARAMETERS)}")

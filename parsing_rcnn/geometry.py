@@ -110,11 +110,19 @@ class Window:
         return np.asarray((boxes - offset) * ratio + others, dtype=np.float32)
 
 
-def iou(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Intersection over union of boxes [n,4] and [m,4]: [n,m]."""
+def intersection(boxes: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Areas that boxes [n,4] and [m,4] share: [n,m]."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
+    return np.asarray(np.clip(high - low, 0, None).prod(axis=2))
+
+
+def iou(
+    boxes: NDArray[np.floating], others: NDArray[np.floating], shared: NDArray[np.floating] | None = None
+) -> NDArray[np.float64]:
+    """Intersection over union of boxes [n,4] and [m,4]: [n,m]. `shared` is their `intersection`, where it is known."""
+    if shared is None:
+        shared = intersection(boxes, others)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)[:, None] + (others[:, 2:] - others[:, :2]).prod(axis=1)[None]
     return np.asarray(shared / np.maximum(areas - shared, 1e-9), np.float64)
 
@@ -124,6 +132,23 @@ def choose_canvas(height: int, width: int, canvases: Sequence[tuple[int, int]]) 
     if not canvases:
         raise ValueError("no canvas to choose from")
     return max(canvases, key=lambda c: (min(c[0] / height, c[1] / width), -c[0] * c[1]))
+
+
+def shown_size(height: int, width: int, canvas: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a picture on a canvas of this (height, width), as large as it fits."""
+    return scaled(height, width, min(canvas[0] / height, canvas[1] / width))
+
+
+def scaled(height: int, width: int, scale: float) -> tuple[int, int]:
+    """(height, width) of a scaled picture: a very long or very thin one keeps one pixel in its short direction."""
+    return max(round(height * scale), 1), max(round(width * scale), 1)
+
+
+def within(height: int, width: int, side: int | None) -> tuple[int, int] | None:
+    """(height, width) of a picture that is scaled down to this longest side; None where it is no longer, or no limit is
+    given."""
+    longest = max(height, width)
+    return None if side is None or longest <= side else scaled(height, width, side / longest)
 
 
 def fit(image: NDArray[np.uint8], canvases: Sequence[tuple[int, int]]) -> tuple[NDArray[np.uint8], Window]:
@@ -137,12 +162,9 @@ def fit(image: NDArray[np.uint8], canvases: Sequence[tuple[int, int]]) -> tuple[
         (uint8 [H,W,3], window).
     """
     height, width = image.shape[:2]
-    canvas_height, canvas_width = choose_canvas(height, width, canvases)
-    scale = min(canvas_height / height, canvas_width / width)
-    # A very long or very thin picture keeps at least one pixel in its short direction.
-    rows = min(max(round(height * scale), 1), canvas_height)
-    columns = min(max(round(width * scale), 1), canvas_width)
-    canvas = np.full((canvas_height, canvas_width, 3), PAD_VALUE, dtype=np.uint8)
+    chosen = choose_canvas(height, width, canvases)
+    rows, columns = shown_size(height, width, chosen)
+    canvas = np.full((*chosen, 3), PAD_VALUE, dtype=np.uint8)
     canvas[:rows, :columns] = resize(image, rows, columns)
     return canvas, Window(rows / height, columns / width, 0.0, 0.0, height, width)
 

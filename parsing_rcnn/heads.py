@@ -12,7 +12,12 @@ from parsing_rcnn.people import People
 
 def untrained(info: ModelInfo) -> frozenset[str]:
     """The tasks whose head is not trained."""
-    return frozenset(task for task, learnt in info.tasks.items() if not learnt)
+    return untrained_of(info.tasks)
+
+
+def untrained_of(tasks: Mapping[str, bool]) -> frozenset[str]:
+    """The same of tasks that say whether their head is trained."""
+    return frozenset(task for task, learnt in tasks.items() if not learnt)
 
 
 def trained(info: ModelInfo) -> frozenset[str]:
@@ -22,7 +27,12 @@ def trained(info: ModelInfo) -> frozenset[str]:
         >>> sorted(trained(ModelInfo("mine", "1", "", {"parsing": False, "densepose": True}, (), (), {})))
         ['densepose']
     """
-    return (frozenset(TASKS) - untrained(info)) or frozenset(TASKS)
+    return trained_of(info.tasks)
+
+
+def trained_of(tasks: Mapping[str, bool]) -> frozenset[str]:
+    """The same of tasks that say whether their head is trained; one that says nothing counts as trained."""
+    return (frozenset(TASKS) - untrained_of(tasks)) or frozenset(TASKS)
 
 
 def warnings(info: ModelInfo, tasks: Iterable[str]) -> list[str]:

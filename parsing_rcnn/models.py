@@ -87,5 +87,11 @@ def requests_of(card: Mapping[str, Any], model: str | None) -> tuple[str | None,
     return alone[sizes.canvases], alone[sizes.second.canvases]
 
 
+def all_canvases(card: Mapping[str, Any]) -> Canvases:
+    """(height, width) of all canvases of a card, each once: its own first, then those of its `models`."""
+    every = (card, *card.get("models", {}).values())
+    return tuple(dict.fromkeys(canvas for model in every for canvas in _canvases(model)))
+
+
 def _canvases(model: Mapping[str, Any]) -> Canvases:
     return tuple((int(h), int(w)) for h, w in model["canvases"])

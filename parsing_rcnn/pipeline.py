@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from parsing_rcnn.analyzer import ModelInfo, OptionKeywords, Options
 from parsing_rcnn.codecs.image import ImageLimits, check, decode
 from parsing_rcnn.codecs.picture import Picture, load
-from parsing_rcnn.geometry import PAD_VALUE, Window, choose_canvas, fit, resize, turned_size
+from parsing_rcnn.geometry import PAD_VALUE, Window, choose_canvas, fit, resize, shown_size, turned_size, within
 from parsing_rcnn.heads import resolve_options, untrained
 from parsing_rcnn.inference.compiled import in_order
 from parsing_rcnn.inference.two_sizes import united
@@ -233,9 +233,9 @@ class GraphPipeline:
             height, width = turned_size(header.height, header.width, header.orientation)
             image = decode(image, self.limits, max_side=_useful_side(height, width, options.max_side, canvases))
         watch.lap("decode")
-        if options.max_side is not None and max(image.shape[:2]) > options.max_side:
-            ratio = options.max_side / max(image.shape[:2])
-            image = resize(image, max(round(image.shape[0] * ratio), 1), max(round(image.shape[1] * ratio), 1))
+        smaller = within(image.shape[0], image.shape[1], options.max_side)
+        if smaller is not None:
+            image = resize(image, *smaller)
         canvas, inner = fit(image, canvases)
         scale_y, scale_x = image.shape[0] / height, image.shape[1] / width
         # as precise as the tensor WINDOW that carries it between the steps of a server
@@ -325,7 +325,6 @@ class Pipeline(GraphPipeline):
 
 def _useful_side(height: int, width: int, max_side: int | None, canvases: Sequence[tuple[int, int]]) -> int | None:
     """The longest side that the canvas can show, or None for all of it: decoding a JPEG beyond it is wasted."""
-    canvas = choose_canvas(height, width, canvases)
-    shown = round(max(height, width) * min(canvas[0] / height, canvas[1] / width))
+    shown = max(shown_size(height, width, choose_canvas(height, width, canvases)))
     wanted = shown if max_side is None else min(shown, max_side)
     return wanted if wanted < max(height, width) else None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from parsing_rcnn.analyzer import ModelInfo
-from parsing_rcnn.card import CARD, Unreadable, fault, read, taxonomy_of
+from parsing_rcnn.card import CARD, Unreadable, fault, read, taxonomy_of, trained_in
 from parsing_rcnn.errors import BrokenModel, ModelNotFound
 from parsing_rcnn.models import Canvases, SecondSize, default_of, name_of, sizes_of
 from parsing_rcnn.taxonomy import Taxonomy
@@ -124,7 +124,7 @@ class ModelRepository:
     @property
     def trained(self) -> dict[str, bool]:
         """Task -> whether its head is trained."""
-        return {name: bool(task["trained"]) for name, task in self.card["tasks"].items()}
+        return trained_in(self.card)
 
     def info(self, runtime: str) -> ModelInfo:
         """The description of an engine that runs these files on `runtime`."""

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.card import CARD
+from parsing_rcnn.ensembles import MAPS
 from parsing_rcnn.errors import BrokenModel, EngineUnavailable, InvalidOptions
-from parsing_rcnn.inference.compiled import Graph, OpenVinoGraph, OrtGraph, onnx_runtime, openvino_core
+from parsing_rcnn.inference.compiled import Graph, OpenVinoGraph, OrtGraph, has_bf16, onnx_runtime, openvino_core
 from parsing_rcnn.inference.contention import THREADS, Contention
 from parsing_rcnn.inference.cores import has_amx, has_avx2, has_vnni, usable_cores, visible_cores
 from parsing_rcnn.repository import GRAPHS, ModelRepository
@@ -29,7 +30,7 @@ PEOPLE_BUCKETS = (1, 2, 4)
 RUNTIMES = ("auto", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 DETECTOR_OUTPUTS = ("BOXES", "SCORES", "COUNT", "ROI_FEATURES")
-DENSEPOSE_OUTPUTS = ("IUV", "IUV_SCORES")
+DENSEPOSE_OUTPUTS = MAPS["densepose"]
 
 
 def people_buckets(card: Mapping[str, Any]) -> tuple[int, ...]:
@@ -39,7 +40,7 @@ def people_buckets(card: Mapping[str, Any]) -> tuple[int, ...]:
 
 def parsing_outputs(*, probabilities: bool) -> tuple[str, ...]:
     """Names of the parsing head's outputs. Probabilities of the parts are large, so they come on request only."""
-    return ("PARTS", "PART_SCORES", "PART_PROBS") if probabilities else ("PARTS", "PART_SCORES")
+    return (*MAPS["parsing"], "PART_PROBS") if probabilities else MAPS["parsing"]
 
 
 class Graphs(Protocol):
@@ -121,14 +122,14 @@ class Runtime:
 
     def _open_openvino(self, precision: str, graphs: Sequence[str]) -> None:
         core = openvino_core()
-        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if precision == "bf16" and not has_bf16:
+        bf16 = has_bf16(core)
+        if precision == "bf16" and not bf16:
             raise InvalidOptions("precision bf16: this CPU does not compute in it; use fp32 or auto")
         if precision == "int8":
             self._check_int8()
         if precision == "auto":
-            fast = no_int8(self.repository) is None and not (has_bf16 and has_amx())
-            precision = "int8" if fast else "bf16" if has_bf16 else "fp32"
+            fast = no_int8(self.repository) is None and not (bf16 and has_amx())
+            precision = "int8" if fast else "bf16" if bf16 else "fp32"
         self.precision = precision
         self.name = f"openvino {version('openvino')} {self._named()}"
         self._graphs: dict[str, Graph] = {}

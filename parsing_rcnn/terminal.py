@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -40,6 +41,33 @@ def say(text: str) -> None:
 
     with _lost(sys.stderr):
         typer.echo(printable(text), err=True)
+
+
+def tell(text: str) -> None:
+    """Write a line to standard output, as the result of a command; it is lost where that is a closed terminal.
+
+    Raises:
+        OSError: it cannot be written for another reason.
+    """
+    import typer
+
+    try:
+        typer.echo(text)
+    except OSError as error:
+        if error.errno != errno.EIO or not _is_device(sys.stdout):  # in a file, it is a disk that fails
+            raise
+        _silence(sys.stdout.fileno())
+
+
+def open_standard_files() -> None:
+    """Open standard input, output and error where they are closed, for this process and those that it starts.
+
+    What is opened later would get their numbers, and whatever a library or a program writes to them: libuv aborts if
+    that is a connection, and the pipe of `parsing_rcnn_client.signals` would read it as signals.
+    """
+    while (file := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(file, True)
+    os.close(file)
 
 
 def stderr_console() -> Console:
@@ -92,6 +120,14 @@ def _lost(stream: TextIO) -> Iterator[None]:
         if error.errno in _GONE:
             with suppress(OSError):  # a stream of a test, for example, has no descriptor
                 _silence(stream.fileno())
+
+
+def _is_device(stream: TextIO) -> bool:
+    """Whether a stream is a terminal, or was one: a closed one no longer says so."""
+    try:
+        return stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
+    except OSError:  # of a test, for example: it has no descriptor
+        return False
 
 
 def _silence(descriptor: int) -> None:

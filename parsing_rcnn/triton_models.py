@@ -24,6 +24,7 @@ from parsing_rcnn.geometry import PAD_VALUE, Window
 from parsing_rcnn.inference.contention import Siblings
 from parsing_rcnn.limits import MAX_PEOPLE
 from parsing_rcnn.maps.framing import framed
+from parsing_rcnn.models import all_canvases
 from parsing_rcnn.pipeline import Pipeline, Stopwatch
 from parsing_rcnn.repository import ModelRepository
 from parsing_rcnn.runtime import Runtime
@@ -181,9 +182,7 @@ class Detector(Single):
 
     def open(self) -> None:
         self.graph = self.runtime("detector")
-        card = self.graph.repository.card
-        listed = [card["canvases"], *(model["canvases"] for model in card.get("models", {}).values())]
-        self.canvases = tuple(dict.fromkeys((int(h), int(w)) for canvases in listed for h, w in canvases))
+        self.canvases = all_canvases(self.graph.repository.card)
 
     def warm(self) -> None:
         for height, width in self.canvases:

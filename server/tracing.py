@@ -20,7 +20,7 @@ _SUMS = frozenset({"total"})
 _CONTEXT = TraceContextTextMapPropagator()
 
 
-class Picture:
+class PictureSpan:
     """A picture's span.
 
     Attributes:
@@ -81,13 +81,13 @@ class Tracing:
         self._tracer = self._provider.get_tracer("parsing_rcnn")
 
     @contextmanager
-    def picture(self, call: Call) -> Iterator[Picture]:
+    def picture(self, call: Call) -> Iterator[PictureSpan]:
         """The span of one picture, a child of the caller's span if the request carries a trace context."""
         above = _CONTEXT.extract({"traceparent": call.traceparent} if call.traceparent else {})
         span = self._tracer.start_span(f"analyze {call.route}", above, SpanKind.SERVER)
         span.set_attribute("parsing_rcnn.route", call.route)
         try:
-            yield Picture(self._tracer, span, call)
+            yield PictureSpan(self._tracer, span, call)
         except ParsingRCNNError as error:
             span.set_attribute("error.type", error.code)
             span.set_status(Status(StatusCode.ERROR, error.detail))

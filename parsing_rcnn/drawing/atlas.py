@@ -27,11 +27,21 @@ def texels(
     return labels.astype(np.intp) - 1, (uv[0] * last).astype(np.intp), ((1 - uv[1]) * last).astype(np.intp)
 
 
+def side_of(atlas: NDArray[np.uint8]) -> int:
+    """Texels on a side of a part, N, of an atlas uint8 [6N,4N,3 or 4].
+
+    Raises:
+        ValueError: the atlas does not have 6 rows of 4 squares.
+    """
+    side: int = atlas.shape[0] // 6
+    if atlas.ndim != 3 or side < 1 or atlas.shape[:2] != (6 * side, 4 * side) or atlas.shape[2] not in (3, 4):
+        raise ValueError(f"a texture atlas is 6 rows of 4 squares, uint8 [6N,4N,3 or 4]; this one is {atlas.shape}")
+    return side
+
+
 def tiles(atlas: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """(colours uint8 [24,N,N,3], opacity float32 [24,N,N]) of an atlas uint8 [6N,4N,3 or 4]."""
-    side = atlas.shape[0] // 6
-    if atlas.ndim != 3 or side < 1 or atlas.shape[:2] != (6 * side, 4 * side) or atlas.shape[2] not in (3, 4):
-        raise ValueError(f"a texture atlas is [6N,4N,3 or 4], got {atlas.shape}")
+    side = side_of(atlas)
     grid = atlas.reshape(6, side, 4, side, -1).transpose(2, 0, 1, 3, 4).reshape(24, side, side, -1)
     if grid.shape[-1] == 4:
         return grid[..., :3], np.asarray(grid[..., 3] / 255, dtype=np.float32)

@@ -72,6 +72,12 @@ def _written(text: str) -> str:
     return spaced.encode("utf-8", "replace").decode()
 
 
+def colours_of(colour_map: int) -> NDArray[np.uint8]:
+    """The colours uint8 [256,3] of one of OpenCV's colour maps."""
+    table = cv2.applyColorMap(np.arange(256, dtype=np.uint8), colour_map)
+    return np.asarray(table.reshape(256, 3)[:, ::-1], dtype=np.uint8)
+
+
 def isolines(
     region: NDArray[np.uint8],
     labels: NDArray[np.uint8],
@@ -102,6 +108,6 @@ def isolines(
     edge = cv2.erode(labels, np.ones((3, 3), np.uint8)) != cv2.dilate(labels, np.ones((3, 3), np.uint8))
     lines = (weight > 0) & (labels > 0) & (slope >= 1e-3) & ~edge
     shades = np.rint(nearest[lines] * np.float32(255 / max(levels - 1, 1))).astype(np.uint8)
-    table = cv2.applyColorMap(np.arange(256, dtype=np.uint8), colour_map).reshape(256, 3)[:, ::-1].astype(np.float32)
+    table = colours_of(colour_map).astype(np.float32)
     under = region[lines].astype(np.float32)
     region[lines] = np.rint(under + (table[shades] - under) * weight[lines][:, None]).astype(np.uint8)

@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.drawing import visible
-from parsing_rcnn.drawing.strokes import Colour, outline
+from parsing_rcnn.drawing.strokes import Colour, colours_of, outline
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import DENSEPOSE
+
+STRETCHED = (np.arange(256) * 255 // (len(DENSEPOSE) - 1)).clip(max=255).astype(np.uint8)
+"""Number of a chart -> its level of red in pictures of IUV: 24 is 255."""
 
 
 def instance_colour(index: int) -> Colour:
@@ -47,7 +50,7 @@ def coloured(
 
 def coordinate(canvas: NDArray[np.uint8], photo: NDArray[np.uint8], people: People, channel: int, alpha: float) -> None:
     """U (channel 0) or V (1), from blue by green to yellow."""
-    table = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_PARULA).reshape(256, 3)[:, ::-1]
+    table = colours_of(cv2.COLORMAP_PARULA)
     for index, labels, uv in visible.charts(people):
         where = people.window(index).slices
         colours = table.take(np.rint(uv[channel] * 255).astype(np.uint8), axis=0)

@@ -181,6 +181,11 @@ def openvino_core() -> Any:
         return _cores[0]
 
 
+def has_bf16(core: Any) -> bool:
+    """Whether OpenVINO computes in bf16 on this CPU, which needs AMX or AVX-512 BF16; `core` is of `openvino_core`."""
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def onnx_runtime() -> Any:
     """The package onnxruntime, with its telemetry off.
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.geometry import intersection
 from parsing_rcnn.geometry import iou as overlap
 
 
@@ -36,10 +37,9 @@ def best(
     for name, limit in (("iou", iou), ("inside", inside)):
         if not 0 <= limit <= 1:
             raise InvalidOptions(f"{name}: {limit} is outside 0..1")
-    unions = overlap(boxes, boxes)
+    shared = intersection(boxes, boxes)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1).astype(np.float64)
-    # shared / (a + b - shared) = iou, so shared = iou (a + b) / (1 + iou)
-    shares = unions * (areas[:, None] + areas) / (1 + unions) / np.maximum(areas, 1e-9)[:, None]
+    unions, shares = overlap(boxes, boxes, shared), shared / np.maximum(areas, 1e-9)[:, None]
     kept: list[int] = []
     for index in np.argsort(-scores, kind="stable").tolist():
         if not ((unions[index, kept] > iou) | (shares[index, kept] > inside + 1e-6)).any():

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.geometry import choose_canvas, iou
+from parsing_rcnn.geometry import choose_canvas, iou, shown_size
 from parsing_rcnn.models import SecondSize
 from parsing_rcnn.people import PER_PERSON, People
 
@@ -115,8 +115,7 @@ def united_people(
     if first.image_size != second.image_size:
         raise ValueError(f"image_size: {first.image_size} and {second.image_size} are no picture's two answers")
     height, width = first.image_size
-    rows, columns = choose_canvas(height, width, canvases)
-    scale = max(round(height * min(rows / height, columns / width)), 1) / height
+    scale = shown_size(height, width, choose_canvas(height, width, canvases))[0] / height
     boxes = (first.boxes * np.float32(scale), second.boxes * np.float32(scale))
     who = united(boxes, (first.scores, second.scores), size.below, confidence, most)
     fields: dict[str, Any] = {"scores": who.scores, "tracker_id": None}

@@ -67,10 +67,14 @@ def instance_map(people: People, exact: bool = False) -> Instances:
     Raises:
         ValueError: neither parts nor IUV were computed.
     """
-    found = [people.mask(index, exact)[0] for index in range(len(people))]
-    assign_contested_pixels(people, found)
+    return instances_of(people, [people.mask(index, exact)[0] for index in range(len(people))])
+
+
+def instances_of(people: People, silhouettes: list[NDArray[np.bool_]]) -> Instances:
+    """`instance_map` of everybody's silhouette over their window; those are changed in place."""
+    assign_contested_pixels(people, silhouettes)
     canvas = nobody(people)
-    for index, mask in enumerate(found):
+    for index, mask in enumerate(silhouettes):
         canvas[people.window(index).slices][mask] = index + 1
     return canvas
 
@@ -97,6 +101,22 @@ def iuv_map(people: People, exact: bool = False) -> tuple[NDArray[np.uint8], Ins
         cv2.copyTo(cv2.merge(list(iuv)), mask.view(np.uint8), canvas[where])
         instances[where][mask] = index + 1
     return canvas, instances
+
+
+def inds_map(people: People, exact: bool = False, of_iuv: Instances | None = None) -> Instances:
+    """INDS: whose each pixel is by the charts, as in `iuv_map`, if their head is trained; else by the parts, as in
+    `instance_map`.
+
+    Args:
+        exact: as in `People.iuv_crop` and `People.mask`.
+        of_iuv: the instances of `iuv_map`, where they were made already.
+
+    Raises:
+        ValueError: neither parts nor IUV were computed.
+    """
+    if "densepose" not in people.silhouette_tasks:
+        return instance_map(people, exact)
+    return iuv_map(people, exact)[1] if of_iuv is None else of_iuv
 
 
 def nobody(people: People) -> Instances:

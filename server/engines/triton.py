@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from parsing_rcnn.analyzer import TASKS, ModelInfo, Options
-from parsing_rcnn.ensembles import MAPS, OWN_CHANNEL, ensemble_of, names, parameters_of
+from parsing_rcnn.ensembles import OWN_CHANNEL, ensemble_of, names, parameters_of
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.geometry import Window
 from parsing_rcnn.inference.two_sizes import united_people
@@ -25,6 +25,7 @@ from parsing_rcnn.maps.framing import framed
 from parsing_rcnn.models import default_of
 from parsing_rcnn.people import People
 from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.runtime import DENSEPOSE_OUTPUTS, DETECTOR_OUTPUTS, parsing_outputs
 from parsing_rcnn.tensors import from_tensors
 from server.engines.agreement import check_default, check_weights
 from server.engines.shared_memory import UNSURE, SharedMemory
@@ -349,15 +350,14 @@ class TritonEngine:
 
         prepared = await ask("preprocess", {"IMAGE": _picture(image)}, ("CANVAS", "WINDOW", "LIMITS"))
         window = Window.from_array(prepared.pop("WINDOW"))
-        found = await ask("detector", prepared, ("BOXES", "SCORES", "COUNT", "ROI_FEATURES"))
+        found = await ask("detector", prepared, DETECTOR_OUTPUTS)
         count = int(found["COUNT"][0])
         features = {"ROI_FEATURES": found["ROI_FEATURES"]}
         heads: list[Awaitable[Arrays]] = []
         if "parsing" in options.tasks:
-            probabilities = ("PART_PROBS",) if options.part_probs else ()
-            heads.append(ask("parsing", features, (*MAPS["parsing"], *probabilities)))
+            heads.append(ask("parsing", features, parsing_outputs(probabilities=options.part_probs)))
         if "densepose" in options.tasks:
-            heads.append(ask("densepose_head", features, MAPS["densepose"]))
+            heads.append(ask("densepose_head", features, DENSEPOSE_OUTPUTS))
         maps = {name: array[:count] for answer in await asyncio.gather(*heads) for name, array in answer.items()}
         boxes, maps = framed(window, found["BOXES"][:count], maps)
         tensors = {**maps, "BOXES": boxes, "SCORES": found["SCORES"][:count]}

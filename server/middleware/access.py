@@ -37,9 +37,9 @@ class Access:
         await self.app(scope, receive, send)
 
     def _caller(self, scope: Scope) -> str:
-        address = scope["client"][0] if scope.get("client") else "local"
+        address = address_of(scope)
         if self.keys is None or scope["path"] == "/" or scope["path"].startswith(_OPEN) or _is_preflight(scope):
-            return share_of(str(address))
+            return share_of(address)
         key = _key(HTTPConnection(scope))
         if key is None:
             raise Unauthorized("send your key as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
@@ -47,6 +47,11 @@ class Access:
         if name is None:
             raise Unauthorized("this key is not known here: it may have been replaced; ask whoever runs the gateway")
         return name
+
+
+def address_of(scope: Scope) -> str:
+    """The caller's address; "local" where the server has none, as on a Unix socket."""
+    return str(scope["client"][0]) if scope.get("client") else "local"
 
 
 def share_of(address: str) -> str:
@@ -86,10 +91,7 @@ def _key(connection: HTTPConnection) -> str | None:
 async def refuse(error: ParsingRCNNError, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with a problem; a WebSocket is refused before it opens."""
     answer: Response = problem(HTTPConnection(scope), error)
-    if scope["type"] == "websocket":
-        if "websocket.http.response" not in scope.get("extensions", {}):
-            await send({"type": "websocket.close", "code": 1008, "reason": error.title})
-            return
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": error.title})
+    else:
         await answer(scope, receive, send)
-        return
-    await answer(scope, receive, send)

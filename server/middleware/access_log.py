@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.middleware.access import share_of
+from server.middleware.access import address_of, share_of
 from server.middleware.request_id import KEY
 from server.requests.call import Noted
 
@@ -98,6 +98,6 @@ def _asked_for(scope: Scope) -> dict[str, str]:
 
 def _asked_by(scope: Scope) -> dict[str, str]:
     """The client's address, and the name of its key if it has one."""
-    address = scope["client"][0] if scope.get("client") else "local"
+    address = address_of(scope)
     caller = scope.get("caller", address)
     return {"client": address} | ({} if caller in (address, share_of(address)) else {"key": caller})

@@ -30,7 +30,8 @@ async def healthz() -> Status:
 
 @router.get("/readyz", operation_id="readyz", summary="Can it analyse now?", responses=responses(503))
 async def readyz(request: Request) -> Status:
-    """Ready once the model is loaded and has analysed a picture of every canvas; else 503 with the reason."""
+    """Ready once the model is loaded and its graphs have run at every canvas; with Triton, while a server passes the
+    gateway's probes. Else 503 with the reason."""
     engine: Engine = request.app.state.engine
     engine.check()
     return Status(status="ready")

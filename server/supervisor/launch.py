@@ -55,7 +55,7 @@ class Launch:
         profile: which of the models' configurations.
         drain_seconds: how long accepted requests may take after a stop.
         built: folder of Triton's plugin where that is not beside the repository.
-        silent: levels of tritonserver's log that are off, "info" for example.
+        muted: levels of tritonserver's log that are off, "info" for example.
         more: the caller's own options of tritonserver, added to ours.
         key: whoever has it may load models; pages of a browser, other machines and other users have not.
     """
@@ -68,7 +68,7 @@ class Launch:
     profile: Profile = "auto"
     drain_seconds: int = 20
     built: Path = BUILT
-    silent: tuple[str, ...] = ()
+    muted: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
     key: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
@@ -121,7 +121,7 @@ class Launch:
             "--backend-config=python,shm-default-byte-size=16777216",
             "--backend-config=python,stub-timeout-seconds=120",
             *([] if plugin is None else [f"--backend-config=tensorrt,plugins={plugin}"]),
-            *(f"--log-{kind}=false" for kind in self.silent),
+            *(f"--log-{kind}=false" for kind in self.muted),
             *self.more,
         ]
 
@@ -157,7 +157,7 @@ class Supervisor:
         refuse_missing_backend(self.profile, installation)
         if self.profile == "gpu":
             _refuse_missing_plugin(launch)
-        refuse_own(launch.more, replace(launch, silent=(), more=()).command(installation, self.profile)[1:])
+        refuse_own(launch.more, replace(launch, muted=(), more=()).command(installation, self.profile)[1:])
         self._child: Child | None = None
         self._ended: list[Child] = []  # their orphans may be our children
         self._healed = self._idle = self._silent = self._said = False
@@ -252,16 +252,16 @@ class Supervisor:
             hide(launch.prefix)
             log.info("ready", pid=self.pid, grpc=self.launch.grpc_port, http=self.launch.http_port)
             ready()
-            silent = lacking = 0
+            unanswered = lacking = 0
             while not self._stopped_within(self.interval):
                 self._reap()
                 hide(launch.prefix)
                 if process.poll() is not None:
                     return self._say_why(process)
                 lost = prober.lost()
-                silent = silent + 1 if lost is None else 0
+                unanswered = unanswered + 1 if lost is None else 0
                 lacking = 0 if lost == [] else lacking + bool(lost)
-                if silent >= _ROUNDS:
+                if unanswered >= _ROUNDS:
                     log.error("the server does not answer")
                     self._silent = True
                     return None

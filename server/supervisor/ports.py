@@ -14,8 +14,8 @@ from pathlib import Path
 
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from server.settings import address
+from server.supervisor.processes import PROC, command_of, parent_of
 
-_PROC = Path("/proc")
 _LISTENING = "0A"  # state of a socket in /proc/net/tcp
 _COMMANDS = ("parsing-rcnn", "parsing_rcnn")  # installed, and as `python -m`
 _OF_THE_PORT = (errno.EADDRINUSE, errno.EACCES)  # another port may be free, or need no rights
@@ -107,7 +107,7 @@ def holder(port: int) -> int | None:
 def is_held_by(port: int, session: int) -> bool:
     """Whether a process of this session listens on a TCP port that somebody listens on; also where nobody can tell."""
     sockets = _listening(port)
-    if not sockets or not os.access(_PROC / str(session) / "fd", os.R_OK):
+    if not sockets or not os.access(PROC / str(session) / "fd", os.R_OK):
         return True
     for process in _holders(sockets):
         with suppress(ProcessLookupError):
@@ -118,7 +118,7 @@ def is_held_by(port: int, session: int) -> bool:
 
 def _holders(sockets: Collection[str]) -> Iterator[int]:
     """Numbers of the processes that have one of these sockets, without those of other users."""
-    for process in _PROC.glob("[0-9]*") if sockets else ():
+    for process in PROC.glob("[0-9]*") if sockets else ():
         with suppress(OSError):  # it has ended, or belongs to another user
             if any(_inode(file) in sockets for file in (process / "fd").iterdir()):
                 yield int(process.name)
@@ -135,7 +135,7 @@ def _inode(file: Path) -> str | None:
 def _claims(port: int) -> set[str]:
     """Inodes of the sockets that claim a port."""
     with suppress(OSError):
-        lines = (_PROC / "net" / "unix").read_text().splitlines()
+        lines = (PROC / "net" / "unix").read_text().splitlines()
         own = "@" + _CLAIM.format(port=port)[1:]
         return {fields[6] for line in lines if (fields := line.split())[-1] == own}
     return set()
@@ -146,7 +146,7 @@ def _listening(port: int) -> set[str]:
     inodes = set()
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
-            for line in (_PROC / "net" / table).read_text().splitlines()[1:]:
+            for line in (PROC / "net" / table).read_text().splitlines()[1:]:
                 fields = line.split()  # number, local address:port, remote one, state, ..., inode
                 if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
                     inodes.add(fields[9])
@@ -167,14 +167,13 @@ def _who(process: int) -> str:
 def _supervisor(process: int) -> int | None:
     """Number of the `parsing-rcnn triton` that started a process; None where something else did."""
     with suppress(OSError):  # one of them has ended
-        parent = int((_PROC / str(process) / "stat").read_text().rpartition(")")[2].split()[1])
-        command = os.fsdecode((_PROC / str(parent) / "cmdline").read_bytes()).split("\0")
-        if any(Path(one).name in _COMMANDS and other == "triton" for one, other in pairwise(command)):
+        parent = parent_of(process)
+        if any(Path(one).name in _COMMANDS and other == "triton" for one, other in pairwise(command_of(parent))):
             return parent
     return None
 
 
 def _name(process: int) -> str:
     with suppress(OSError):
-        return (_PROC / str(process) / "comm").read_text().strip()
+        return (PROC / str(process) / "comm").read_text().strip()
     return "it has just ended"

@@ -10,13 +10,12 @@ import os
 import signal
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from parsing_rcnn.inference.contention import children_busy
 from server.engines.shared_memory import FOLDER
+from server.supervisor.processes import PROC, command_of, parent_of
 
-_PROC = Path("/proc")
 _BUSY = 10.0  # seconds to wait for what the old stubs had accepted
 _POLL = 0.1
 
@@ -74,10 +73,9 @@ class OldStubs:
 def _stubs_of(server: int) -> set[Stub]:
     """The stubs that a server has started; none where the system has no /proc."""
     found = set()
-    for process in _PROC.glob("[0-9]*"):
+    for process in PROC.glob("[0-9]*"):
         with suppress(OSError):  # it has ended
-            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            command = tuple(os.fsdecode((process / "cmdline").read_bytes()).split("\0"))
-            if parent == server and any(part.endswith("/model.py") for part in command):
-                found.add(Stub(int(process.name), command))
+            stub = Stub(int(process.name), command_of(int(process.name)))
+            if parent_of(stub.process) == server and any(part.endswith("/model.py") for part in stub.command):
+                found.add(stub)
     return found

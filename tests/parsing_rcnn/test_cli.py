@@ -108,6 +108,27 @@ def test_unknown_options_are_usage_errors() -> None:
     assert "--no-such-option" in failed.stderr
 
 
+LOWEST = "import os; print(min(os.pipe()), flush=True)"  # the lowest number that a file gets
+OPENS = f"""
+import subprocess, sys, typer
+from parsing_rcnn import cli
+
+def opens() -> None:
+    {LOWEST}
+    subprocess.run([sys.executable, "-c", {LOWEST!r}])
+
+cli.build = lambda: (app := typer.Typer(), app.command()(opens))[0]
+cli.main()
+"""
+
+
+def test_no_file_gets_the_number_of_a_closed_standard_file() -> None:
+    """Nor in the programs that a command starts."""
+    command = ["sh", "-c", 'exec "$@" 0<&- 2>&-', "sh", sys.executable, "-c", OPENS]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=120, check=True)
+    assert [int(line) > 2 for line in done.stdout.splitlines()] == [True, True]
+
+
 @pytest.mark.parametrize(("module", "arguments"), [("typer", ["--help"]), ("uvicorn", ["serve", "--port", "0"])])
 def test_ctrl_c_while_modules_are_imported_shows_no_trace(module: str, arguments: list[str], tmp_path: Path) -> None:
     # what some code does with an interrupt in the middle of an import

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from parsing_rcnn.terminal import printable, say
+from parsing_rcnn.terminal import printable, say, tell
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,6 +94,37 @@ def test_a_full_disk_stops_nothing() -> None:
         pytest.skip("needs /dev/full, which Linux has")
     with full.open("w") as file:
         assert shown(file.fileno()).stdout == "whole\n"
+
+
+def told(stdout: int) -> subprocess.CompletedProcess[str]:
+    code = "from parsing_rcnn.terminal import tell; tell('result'); import sys; print('goes on', file=sys.stderr)"
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+
+
+def test_a_result_is_lost_with_its_terminal_alone() -> None:
+    terminal, end = pytest.importorskip("pty").openpty()
+    os.close(terminal)
+    done = told(end)
+    os.close(end)
+    assert (done.returncode, done.stderr) == (0, "goes on\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    lost = told(writer)
+    os.close(writer)
+    assert lost.returncode != 0
+    assert "BrokenPipeError" in lost.stderr
+
+
+def test_an_error_of_a_disk_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fails(_: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("typer.echo", fails)
+    with (tmp_path / "out").open("w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            tell("result")
 
 
 def test_an_open_terminal_gets_everything() -> None:

@@ -19,7 +19,7 @@ Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds that a server may
 
 
 @dataclass(frozen=True)
-class FilesChoice(EngineChoice):
+class ModelsChoice(EngineChoice):
     """Whose files to list. A Triton does not tell its own: the help leaves it out, and `models` refuses it."""
 
     triton: Annotated[str | None, typer.Option(hidden=True, metavar="URL")] = None
@@ -70,7 +70,7 @@ def _readable(value: Any) -> str:
     return str(value)
 
 
-def models(engine_choice: FilesChoice, timeout: Timeout = 10.0, as_json: AsJson = False) -> None:
+def models(engine_choice: ModelsChoice, timeout: Timeout = 10.0, as_json: AsJson = False) -> None:
     """The graphs of the repository, here or behind a gateway, with their sizes and checksums, and which of them run."""
     from parsing_rcnn_client.sdk.wire import GatewayError
 

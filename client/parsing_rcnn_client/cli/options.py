@@ -113,7 +113,7 @@ class PeopleChoice:
         typer.Option(
             min=1, max=MAX_PEOPLE, help="The most people in a picture; those with the highest scores are kept."
         ),
-    ] = 64
+    ] = MAX_PEOPLE
     max_side: Annotated[
         int | None,
         typer.Option(

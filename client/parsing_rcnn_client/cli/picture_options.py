@@ -175,11 +175,6 @@ class TablesChoice:
         ),
     ] = None
 
-    @property
-    def any(self) -> bool:
-        """Whether any table is asked for."""
-        return self.jsonl is not None or self.csv is not None
-
     def check(self, sources: Sequence[Source], coco: Path | None, *, as_json: bool) -> None:
         """Refuse tables that cannot be written, before anything is analysed.
 

@@ -14,7 +14,7 @@ import typer
 
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.interrupt import INTERRUPTED
-from parsing_rcnn.terminal import say
+from parsing_rcnn.terminal import say, tell
 from parsing_rcnn_client.cli.options import (
     AsJson,
     DrawingChoice,
@@ -230,7 +230,7 @@ def _begun(results: CocoResults, opened: ExitStack) -> CocoFile:
 def _tell(report: Report, found: Found, out: Path, as_json: bool) -> None:
     """Say what a run did."""
     if as_json:
-        typer.echo(json.dumps({**vars(report), "left_out": found.left_out.total()}))
+        tell(json.dumps({**vars(report), "left_out": found.left_out.total()}))
     for path, reason in report.failed.items():
         say(f"failed: {path}: {reason}")
     say(f"{_summary(report)}: {out}")

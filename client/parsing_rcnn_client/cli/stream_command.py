@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parsing_rcnn.terminal import say
+from parsing_rcnn.terminal import say, tell
 from parsing_rcnn_client.cli.options import AsJson, EngineChoice, LookChoice, PeopleChoice, wrong
 from parsing_rcnn_client.cli.places import check_records, targets_of
 from parsing_rcnn_client.cli.stream_sources import page_of, start
@@ -189,7 +189,7 @@ def _end(
         for each in live.sources:
             say(summary(each.state))
         if as_json:  # also when a source failed
-            typer.echo(json.dumps([vars(source.state) for source in live.sources]))
+            tell(json.dumps([vars(source.state) for source in live.sources]))
     if failure is None:
         return 0
     say(f"error: {failure.detail}")

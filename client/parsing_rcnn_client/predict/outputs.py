@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from parsing_rcnn.analyzer import TASKS, ModelInfo, Options
 from parsing_rcnn.codecs import json, npz, png, rle
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.maps.full_frame import inds_map
 from parsing_rcnn.people import People
 from parsing_rcnn_client.predict.drawings import Drawings
 from parsing_rcnn_client.signals import leave_waits
@@ -132,12 +133,12 @@ def _maps(people: People, files: frozenset[str], exact: bool, bgr: bool) -> dict
         made["_parts.png"] = png.encode_labels(people.label_map(exact=exact))
     if people.iuv is None:
         return made
-    by_charts = "densepose" in people.silhouette_tasks  # the charts tell who is where
-    if "iuv" in files or ("inds" in files and by_charts):
+    instances = None
+    if "iuv" in files:
         iuv, instances = people.iuv_map(exact=exact)
-        made |= {"_IUV.png": png.encode_iuv(iuv, bgr=bgr)} if "iuv" in files else {}
+        made["_IUV.png"] = png.encode_iuv(iuv, bgr=bgr)
     if "inds" in files:
-        made["_INDS.png"] = png.encode_inds(instances if by_charts else people.instance_map(exact=exact))
+        made["_INDS.png"] = png.encode_inds(inds_map(people, exact, instances))
     return made
 
 

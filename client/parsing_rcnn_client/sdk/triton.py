@@ -18,8 +18,10 @@ import numpy as np
 
 from parsing_rcnn import ensembles
 from parsing_rcnn.analyzer import TASKS, ModelInfo, OptionKeywords, Options
+from parsing_rcnn.card import trained_in
 from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions, ParsingRCNNError
+from parsing_rcnn.heads import trained_of, untrained_of
 from parsing_rcnn.inference.two_sizes import united_people
 from parsing_rcnn.models import name_of, requests_of, sizes_of
 from parsing_rcnn.people import People
@@ -29,17 +31,9 @@ from parsing_rcnn_client.names import hidden
 from parsing_rcnn_client.sdk.arguments import tasks_named, with_model
 from parsing_rcnn_client.sdk.retries import Outage, client_closed, retrying, seconds_left, too_late
 from parsing_rcnn_client.sdk.triton_answers import tensors_of
-from parsing_rcnn_client.sdk.triton_card import (
-    card_of,
-    default_tasks,
-    lacks,
-    require_model,
-    taxonomy_with,
-    trained_in,
-    untrained_in,
-)
+from parsing_rcnn_client.sdk.triton_card import card_of, lacks, require_model, taxonomy_with
 from parsing_rcnn_client.sdk.triton_errors import BROKEN, meaning_of
-from parsing_rcnn_client.sdk.wire import Busy, GatewayError, ModelMissing, encode_image
+from parsing_rcnn_client.sdk.wire import Busy, GatewayError, ModelMissing, encode_image, refuse_probabilities
 
 _log = logging.getLogger("parsing_rcnn_client")
 
@@ -182,15 +176,12 @@ class Triton:
             raise client_closed(self.url)
         named = tasks_named(options, keywords)
         options = Options.of(options, keywords)
-        if options.part_probs:
-            raise InvalidOptions(
-                "class probabilities (the exact paste) do not travel: use the embedded engine for them"
-            )
+        refuse_probabilities(options)
         options = with_model(options, self.model)
         data, end = encode_image(image, self.jpeg_quality, bgr=bgr), time.monotonic() + self.timeout
         card = self._card_with(options.model, ensembles.ensemble_of(options.tasks), end)
         if not named:
-            options = replace(options, tasks=default_tasks(card))
+            options = replace(options, tasks=trained_of(trained_in(card)))
         if options.model is None or "models" not in card:
             return self._at_one_size(data, options, end, card)
         sizes = sizes_of(card, options.model)
@@ -309,7 +300,7 @@ class Triton:
         with self._fits(model, ValueError):
             card, taxonomy = self._fitting(classes, card, model, end)
         with self._fits(model, ValueError, TypeError):
-            return from_tensors(arrays, size, taxonomy=taxonomy or CIHP, untrained=untrained_in(card))
+            return from_tensors(arrays, size, taxonomy=taxonomy or CIHP, untrained=untrained_of(trained_in(card)))
 
     @contextmanager
     def _fits(self, ensemble: str, *errors: type[Exception]) -> Iterator[None]:

@@ -46,21 +46,6 @@ def _is_sound(key: str, value: Any) -> bool:
         return False
 
 
-def trained_in(card: Mapping[str, Any]) -> Mapping[str, bool]:
-    """Task -> whether its head is trained; empty where the card does not say."""
-    return {name: bool(task["trained"]) for name, task in card.get("tasks", {}).items()}
-
-
-def untrained_in(card: Mapping[str, Any]) -> frozenset[str]:
-    """The tasks whose head is not trained, as far as the card says."""
-    return frozenset(task for task, trained in trained_in(card).items() if not trained)
-
-
-def default_tasks(card: Mapping[str, Any]) -> frozenset[str]:
-    """The tasks to compute where nobody names any: those whose head is trained, or all where none is known to be."""
-    return (frozenset(TASKS) - untrained_in(card)) or frozenset(TASKS)
-
-
 def lacks(card: Mapping[str, Any], model: str | None) -> bool:
     """Whether a card that names its models has none of this name."""
     return model is not None and "models" in card and model not in list(card["models"])

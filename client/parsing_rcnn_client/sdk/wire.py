@@ -181,6 +181,16 @@ def analyze_call(
     return Call("POST", "/v1/analyze", "application/x-npz", query, encode_image(image, jpeg_quality, bgr=bgr))
 
 
+def refuse_probabilities(options: Options) -> None:
+    """Refuse what no server answers with.
+
+    Raises:
+        InvalidOptions: class probabilities, which do not travel.
+    """
+    if options.part_probs:
+        raise InvalidOptions("class probabilities (the exact paste) do not travel: use the embedded engine for them")
+
+
 def query_of(options: Options, *, tasks_named: bool = True) -> dict[str, str]:
     """Options as they stand in a query.
 
@@ -191,8 +201,7 @@ def query_of(options: Options, *, tasks_named: bool = True) -> dict[str, str]:
     Raises:
         InvalidOptions: class probabilities, which do not travel.
     """
-    if options.part_probs:
-        raise InvalidOptions("class probabilities (the exact paste) do not travel: use the embedded engine for them")
+    refuse_probabilities(options)
     params = {"confidence": str(options.confidence), "max_people": str(options.max_people)}
     if tasks_named:
         params["tasks"] = ",".join(sorted(map(str, options.tasks)))

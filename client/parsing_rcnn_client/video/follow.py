@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.analyzer import Analyzer, Options
 from parsing_rcnn.drawing.hiding import LOWEST_SCORE
+from parsing_rcnn.geometry import intersection
 from parsing_rcnn.people import PER_PERSON, People
 from parsing_rcnn.pipeline import GraphPipeline
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
@@ -222,9 +223,7 @@ def _kind(people: People) -> tuple[object, ...]:
 
 def _covered(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Whether most of a box lies under one of the others: [n]."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2).max(axis=1, initial=0)
+    shared = intersection(boxes, others).max(axis=1, initial=0)
     return np.asarray(shared >= 0.8 * (boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
 
 

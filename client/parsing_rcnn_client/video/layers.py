@@ -17,6 +17,7 @@ from parsing_rcnn import draw, heads
 from parsing_rcnn.analyzer import TASKS, ModelInfo
 from parsing_rcnn.drawing import hiding
 from parsing_rcnn.drawing.strokes import extent, write
+from parsing_rcnn.drawing.tints import STRETCHED
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.maps.overlaps import visible
 from parsing_rcnn.people import People
@@ -28,7 +29,6 @@ LAYERS = ("parts", "iuv", "contours", "texture", "boxes", "anonymise")
 _OF_CHARTS = ("iuv", "contours", "texture")
 
 _OUTLINE = 0.9  # its opacity
-_STRETCH = (np.arange(256) * 255 // (len(DENSEPOSE) - 1)).clip(max=255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _paint(canvas: NDArray[np.uint8], people: People, index: int, number: int, l
     if layer == "parts":
         colours = cv2.LUT(codes, _colours(DENSEPOSE if charts else people.taxonomy, alpha, number))
     else:
-        own = cv2.merge([cv2.LUT(labels, _STRETCH), cells[1], cells[2]]) * cv2.LUT(codes, _weights(alpha)[0])
+        own = cv2.merge([cv2.LUT(labels, STRETCHED), cells[1], cells[2]]) * cv2.LUT(codes, _weights(alpha)[0])
         colours = own + cv2.LUT(codes, _colours(None, alpha, number))
     ink = Ink(np.asarray(colours, np.uint16), np.asarray(cv2.LUT(code, _weights(alpha)[1]), np.uint16))
     lay_over(canvas[window.slices], ink, box, window)

@@ -64,11 +64,10 @@ def begun(target: str) -> Unfinished | None:
         return Unfinished(path, f".{path.stem}.part{Path(target).suffix}")
 
 
-def dropped(part: Path | None) -> None:
+def dropped(part: Path) -> None:
     """Delete an unfinished file. Errors are ignored: callers have a more important one to report."""
-    if part is not None:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    with suppress(OSError):
+        part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

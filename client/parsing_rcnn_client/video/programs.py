@@ -26,6 +26,8 @@ from parsing_rcnn_client.video.upright import UPRIGHT, swaps_sides
 
 _HDR = ("smpte2084", "arib-std-b67")  # transfer curves of PQ and HLG
 
+_PATIENCE = 10_000_000  # microseconds to wait for an address
+
 _FASTEST = 240  # frames a second; if no average is known, a higher r_frame_rate is taken for a clock, not a rate
 
 
@@ -69,21 +71,20 @@ def is_endless(source: str) -> bool:
     return is_live(source) or ("://" in source and not source.startswith("file://"))
 
 
-def input_options(source: str, *, live: bool, patience: float = 10.0) -> list[str]:
+def input_options(source: str, *, live: bool) -> list[str]:
     """ffmpeg's options to open a source.
 
     Args:
         source: a path, an address, or the number of a camera.
         live: whether low delay matters more than a thorough analysis of the source.
-        patience: seconds to wait for an address.
     """
     if source.isdigit() or source.startswith("/dev/video"):
         return ["-f", "v4l2", "-i", f"/dev/video{source}" if source.isdigit() else source]
     options = []
     if source.startswith(("rtsp://", "rtsps://")):
-        options = ["-rtsp_transport", "tcp", "-timeout", str(int(patience * 1e6))]
+        options = ["-rtsp_transport", "tcp", "-timeout", str(_PATIENCE)]
     elif source.startswith(("http://", "https://")):
-        options = ["-rw_timeout", str(int(patience * 1e6))]
+        options = ["-rw_timeout", str(_PATIENCE)]
     if live:
         options += ["-fflags", "nobuffer", "-flags", "low_delay", "-analyzeduration", "1000000"]
     return [*options, "-i", local(source)]

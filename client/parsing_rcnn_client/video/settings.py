@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field
 
 from parsing_rcnn.analyzer import Analyzer, Options
+from parsing_rcnn.limits import MAX_PEOPLE
 from parsing_rcnn_client.video.follow import request
 from parsing_rcnn_client.video.layers import Look
 from parsing_rcnn_client.video.smoothing import STEADY, Smoothing
@@ -27,7 +28,7 @@ class Following:
 
     look: Look = field(default_factory=Look)
     confidence: float = 0.5
-    max_people: int = 64
+    max_people: int = MAX_PEOPLE
     _: KW_ONLY
     smoothing: Smoothing | None = STEADY
     tasks: frozenset[str] = frozenset()

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.drawing.atlas import side_of
 from parsing_rcnn.maps.paste import PixelWindow, pixel_window
 
 Number = TypeVar("Number", np.uint8, np.uint16, np.float32)
@@ -189,9 +190,7 @@ def texels_of(atlas: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Raises:
         ValueError: the atlas does not have 6 rows of 4 squares.
     """
-    side = atlas.shape[0] // 6
-    if atlas.ndim != 3 or side < 1 or atlas.shape[:2] != (6 * side, 4 * side) or atlas.shape[2] not in (3, 4):
-        raise ValueError(f"a texture atlas is 6 rows of 4 squares, uint8 [6N,4N,3 or 4]; this one is {atlas.shape}")
+    side_of(atlas)
     if atlas.shape[2] == 3:
         opacity = atlas.any(axis=2).view(np.uint8) * np.uint8(255)
     else:

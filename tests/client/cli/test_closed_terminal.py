@@ -27,7 +27,7 @@ BAR = re.compile(rb"[ m][1-9]\d*/\d")  # of a bar that shows that something is d
 
 
 class Terminal:
-    """A command with a terminal at its standard error."""
+    """A command with a terminal at its standard error, and at its standard output where it tells what it did."""
 
     def __init__(self, *command: str) -> None:
         self._terminal, end = pty.openpty()
@@ -39,6 +39,7 @@ class Terminal:
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
+            stdout=end if "--json" in command else None,
             stderr=end,
             start_new_session=True,
         )
@@ -105,12 +106,18 @@ def frames_of(video: Path) -> int:
     return int(subprocess.run(probe, check=True, capture_output=True, text=True, timeout=60).stdout.strip(",\n"))
 
 
-def test_predict_keeps_its_tables(tmp_path: Path, photo_jpeg: bytes, pipeline: Pipeline, serve_app: Any) -> None:
+told = pytest.mark.parametrize("told", [[], ["--json"]], ids=["", "json"])
+
+
+@told
+def test_predict_keeps_its_tables(
+    told: list[str], tmp_path: Path, photo_jpeg: bytes, pipeline: Pipeline, serve_app: Any
+) -> None:
     pictures, out, lines = tmp_path / "pictures", tmp_path / "out", tmp_path / "all.jsonl"
     pictures.mkdir()
     for number in range(200):  # more than are done before the engine is told to hang
         (pictures / f"{number:03}.jpg").write_bytes(photo_jpeg)
-    arguments = ["predict", str(pictures), "-o", str(out), "--jsonl", str(lines), "--in-flight", "1"]
+    arguments = ["predict", str(pictures), "-o", str(out), "--jsonl", str(lines), "--in-flight", "1", *told]
     assert closed(arguments, bar, pipeline, serve_app) == 130
     names = [json.loads(line)["file_name"] for line in lines.read_text().splitlines()]
     assert names == [f"{number:03}.jpg" for number in range(len(names))]
@@ -126,13 +133,16 @@ def test_annotate_keeps_its_video(minute: Path, tmp_path: Path, pipeline: Pipeli
     assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "out.jsonl"}
 
 
-def test_stream_keeps_its_video(minute: Path, tmp_path: Path, pipeline: Pipeline, serve_app: Any) -> None:
+@told
+def test_stream_keeps_its_video(
+    told: list[str], minute: Path, tmp_path: Path, pipeline: Pipeline, serve_app: Any
+) -> None:
     out, part = tmp_path / "out.mp4", tmp_path / ".out.part.mp4"
 
     def written(_: Terminal) -> bool:
         return part.exists() and part.stat().st_size > 0
 
-    arguments = ["stream", str(minute), "-o", str(out)]
+    arguments = ["stream", str(minute), "-o", str(out), *told]
     assert closed(arguments, written, pipeline, serve_app) == 0
     assert frames_of(out) > 0
     assert {path.name for path in tmp_path.iterdir()} == {"out.mp4"}

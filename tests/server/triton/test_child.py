@@ -291,5 +291,5 @@ def test_a_server_that_ends_names_the_options_of_the_caller_alone(more: list[str
 
 def test_further_options_stand_behind_ours(repository: Path, tmp_path: Path) -> None:
     more = ("--backend-config=python,stub-timeout-seconds=60", "--log-verbose=1")
-    command = Launch(repository, silent=("info",), more=more).command(Installation(tmp_path / "t", tmp_path), "cpu")
+    command = Launch(repository, muted=("info",), more=more).command(Installation(tmp_path / "t", tmp_path), "cpu")
     assert command[-3:] == ["--log-info=false", *more]
