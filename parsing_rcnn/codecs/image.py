@@ -6,16 +6,18 @@ import io
 import math
 import threading
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from parsing_rcnn.codecs.header import ImageHeader, exif_orientation, peek, without_texts
+from parsing_rcnn.codecs.header import ImageHeader, exif_orientation, peek, without_segments, without_texts
+from parsing_rcnn.codecs.room import Room
+from parsing_rcnn.codecs.strips import to_rgb
+from parsing_rcnn.codecs.webp import decode_webp
 from parsing_rcnn.errors import ImageTooLarge, InvalidImage, ParsingRCNNError
-from parsing_rcnn.geometry import resize, turn_upright
+from parsing_rcnn.geometry import resize, turn_upright, within
 from parsing_rcnn.limits import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE
 
 __all__ = ["ImageHeader", "ImageLimits", "check", "decode", "from_pillow", "peek"]
@@ -24,6 +26,13 @@ _MAX_SCANS = 100
 _USUAL_SCANS = 16
 """A camera's progressive JPEG has about ten scans. Each is a pass over all pixels but may have only a few bytes, so
 very many are an attack; a picture as large as the limit may have no more than this."""
+
+_PLAIN = {"jpeg": without_segments, "png": without_texts}
+"""What leaves out of a file what Pillow would read and nobody uses."""
+
+_ROOM = Room(MAX_PIXELS)
+"""For pictures that are decoded whole whatever size is wanted, with up to twelve bytes a pixel. A JPEG of one scan is
+decoded row by row at its reduced size, and needs none."""
 
 _LOADING = threading.Lock()
 """Pillow reads a file when its pixels are first needed, and threads that share a picture would read it at once."""
@@ -96,10 +105,14 @@ def decode(data: bytes, limits: ImageLimits | None = None, max_side: int | None 
     """
     header = check(data, limits)
     data = bytes(data)
-    target = _target(header, max_side)
-    image = _decode_jpeg(data, header, target) if header.format == "jpeg" else _decode_pillow(data, header)
-    if target is not None:
-        image = resize(image, *target, _filled(image, header))
+    target = within(header.height, header.width, max_side)
+    image = None if header.format != "jpeg" or header.staged else _decode_jpeg(data, header, target)
+    if image is not None:
+        return turn_upright(_scaled(image, header, target), header.orientation)
+    with _ROOM.of(header.width * header.height):
+        if header.staged:
+            image = _decode_jpeg(data, header, target)
+        image = _scaled(_decode_pillow(data, header) if image is None else image, header, target)
     return turn_upright(image, header.orientation)
 
 
@@ -123,19 +136,15 @@ def from_pillow(picture: Image.Image) -> NDArray[np.uint8]:
         )
     try:
         with _LOADING:
-            picture.load()
+            _load(picture)
         # not of picture.getexif(), which takes XMP's where EXIF has none
-        return turn_upright(_to_rgb(picture), exif_orientation(picture.info.get("exif", b"")))
+        return turn_upright(to_rgb(picture), exif_orientation(picture.info.get("exif", b"")))
     except Exception as error:  # as below: files that Pillow opens lazily are decoded here
         raise InvalidImage(f"the picture of Pillow cannot be read ({error}): give its bytes or path") from None
 
 
-def _target(header: ImageHeader, max_side: int | None) -> tuple[int, int] | None:
-    """(height, width) as stored after scaling down to `max_side`, or None to keep the size."""
-    if max_side is None or max(header.height, header.width) <= max_side:
-        return None
-    scale = max_side / max(header.height, header.width)
-    return max(round(header.height * scale), 1), max(round(header.width * scale), 1)
+def _scaled(image: NDArray[np.uint8], header: ImageHeader, target: tuple[int, int] | None) -> NDArray[np.uint8]:
+    return image if target is None else resize(image, *target, _filled(image, header))
 
 
 def _filled(image: NDArray[np.uint8], header: ImageHeader) -> tuple[float, float]:
@@ -151,7 +160,8 @@ def _filled(image: NDArray[np.uint8], header: ImageHeader) -> tuple[float, float
     return height / rows, width / columns
 
 
-def _decode_jpeg(data: bytes, header: ImageHeader, target: tuple[int, int] | None) -> NDArray[np.uint8]:
+def _decode_jpeg(data: bytes, header: ImageHeader, target: tuple[int, int] | None) -> NDArray[np.uint8] | None:
+    """A JPEG at its reduced size; None where it is damaged, which Pillow may tolerate (it says so if not)."""
     try:
         # libjpeg reads the last of several frame headers, `peek` the first: they must agree before memory is taken.
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
@@ -164,29 +174,46 @@ def _decode_jpeg(data: bytes, header: ImageHeader, target: tuple[int, int] | Non
             sizes = {"min_height": target[0], "min_width": target[1]}
             return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=buffer, **sizes), dtype=np.uint8)
     except ValueError:
-        pass  # CMYK, or damage that Pillow may tolerate (it says so if not)
-    return _decode_pillow(data, header)
+        pass
+    return None
 
 
 def _decode_pillow(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
+    name = header.format.upper()
+    kind: type[ParsingRCNNError]
     try:
-        plain = without_texts(data) if header.format == "png" else data
-        with Image.open(io.BytesIO(plain), formats=(header.format.upper(),)) as picture:
-            # The limits were held against what `peek` read, so Pillow must have read the same.
-            if picture.size != (header.width, header.height):
-                raise InvalidImage(f"damaged {header.format.upper()}: its headers disagree about the size")
-            picture.load()
-            if header.format == "png":
-                _scale_transparency(picture, depth=data[24])
-            return _to_rgb(picture)
+        return _decode_other(data, header)
     except ParsingRCNNError:
         raise
     except Image.DecompressionBombError as error:
-        raise ImageTooLarge(f"the image is too large for the decoder ({error}): scale it down") from None
+        kind, said = ImageTooLarge, f"the image is too large for the decoder ({error}): scale it down"
     except UnidentifiedImageError:  # whose text is an address in memory
-        raise InvalidImage(f"the {header.format.upper()} is truncated or damaged: send it whole") from None
+        kind, said = InvalidImage, f"the {name} is truncated or damaged: send it whole"
     except Exception as error:  # decoders of hostile bytes raise anything: OSError, SyntaxError, struct.error, ...
-        raise InvalidImage(f"the {header.format.upper()} is truncated or damaged ({error}): send it whole") from None
+        kind, said = InvalidImage, f"the {name} is truncated or damaged ({error}): send it whole"
+    raise kind(said)  # not above, where its context would hold the decoder's memory for as long as it is held itself
+
+
+def _decode_other(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
+    plain = _PLAIN[header.format](data) if header.format in _PLAIN else data
+    with Image.open(io.BytesIO(plain), formats=(header.format.upper(),)) as picture:
+        # The limits were held against what `peek` read, so Pillow must have read the same.
+        if picture.size != (header.width, header.height):
+            raise InvalidImage(f"damaged {header.format.upper()}: its headers disagree about the size")
+        if header.format != "webp":
+            _load(picture)
+            if header.format == "png":
+                _scale_transparency(picture, depth=data[24])
+            return to_rgb(picture)
+    del picture  # which has a copy of the file
+    return decode_webp(data, header.height, header.width)
+
+
+def _load(picture: Image.Image) -> None:
+    if hasattr(picture, "decodermaxblock") and picture.format in ("JPEG", "MPO"):
+        # of many fill bytes libjpeg keeps none while it waits for more, and would read them anew with every block
+        picture.decodermaxblock = max(MAX_IMAGE_BYTES, picture.decodermaxblock)
+    picture.load()
 
 
 def _scale_transparency(picture: Image.Image, depth: int) -> None:
@@ -203,28 +230,3 @@ def _scale_transparency(picture: Image.Image, depth: int) -> None:
         picture.info["transparency"] = (colour & highest) * (255 // highest)
     elif picture.mode == "RGB" and depth == 16 and isinstance(colour, tuple):
         picture.info["transparency"] = tuple(value >> 8 for value in colour)
-
-
-def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
-    if picture.mode.startswith("I") or picture.mode == "F":
-        return _eight_bits(np.asarray(picture), picture.info.get("transparency"))
-    if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        picture = picture if picture.mode == "RGBA" else picture.convert("RGBA")
-        white = Image.new("RGB", picture.size, "white")
-        white.paste(picture, mask=picture)
-        return np.array(white, dtype=np.uint8)
-    return np.array(picture.convert("RGB"), dtype=np.uint8)
-
-
-def _eight_bits(grey: NDArray[Any], transparent: int | None = None) -> NDArray[np.uint8]:
-    """[H,W] of 0..65535 -> uint8 [H,W,3], rounded, and white where a value is `transparent`.
-
-    It is done in strips, because intermediate arrays take six times the memory.
-    """
-    image = np.empty((*grey.shape, 3), dtype=np.uint8)
-    for top in range(0, len(grey), 256):
-        strip = np.clip(grey[top : top + 256].astype(np.int32), 0, 65535)
-        if transparent is not None:
-            strip[strip == transparent] = 65535
-        image[top : top + 256] = ((strip + 128) // 257)[:, :, None]  # 65535 -> 255
-    return image

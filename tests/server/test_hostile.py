@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import httpx
+import pytest
+from starlette.testclient import TestClient
 
+from server import service
+from server.app import create_app
+from server.settings import Settings
 from tests.parsing_rcnn.codecs.test_header import flat, hidden
-from tests.server.helpers import spare_port
+from tests.server.conftest import wait_until_ready
+from tests.server.helpers import open_gate, refused, spare_port
 from tests.server.test_gateway import _serve
 
 FRAMES = {kind: b"\xff\xd8" + flat(kind) for kind in (0xC3, 0xC7, 0xCB, 0xCF)}
@@ -41,3 +48,29 @@ def _ready(client: httpx.Client) -> bool:
         return client.get("/readyz").status_code == 200
     except httpx.TransportError:
         return False
+
+
+def test_the_headers_of_long_files_are_read_beside_the_event_loop(
+    photo_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file may have so many parts that reading them takes 0.1 s, in which nobody else would be answered."""
+    check, beside = service.check, []
+
+    def seen(*arguments: object) -> object:
+        try:
+            asyncio.get_running_loop()
+            beside.append(False)
+        except RuntimeError:
+            beside.append(True)
+        return check(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(service, "check", seen)
+    segments = b"\xff\xfe\xff\xff" + bytes(65_533)
+    long = photo_jpeg[:2] + segments * 20 + photo_jpeg[2:]
+    with TestClient(create_app(Settings(), open_gate)) as client:
+        wait_until_ready(client)
+        for body in (photo_jpeg, long):
+            assert client.post("/v1/analyze", content=body).status_code == 200
+        refused(client.post("/v1/analyze", content=b"GIF8" + long), 415, "the bytes are GIF")
+        refused(client.post("/v1/analyze", content=long[:2] + b"\xff\0" + long[2:]), 400, "no marker at byte 2")
+    assert beside == [False, True, True, True]
