@@ -16,7 +16,7 @@ from parsing_rcnn.maps import full_frame
 from parsing_rcnn.maps.paste import (
     PixelWindow,
     cells_covered,
-    paste_charts,
+    paste_iuv,
     paste_nearest,
     paste_probabilities,
     pixel_window,
@@ -225,8 +225,7 @@ class People:
         window = self.window(index)
         cells = self.iuv_cells(index)
         if exact:
-            labels, uv = paste_charts(cells, self.boxes[index], window)
-            return np.concatenate([labels[None], np.rint(uv * 255).astype(np.uint8)]), window[:2]
+            return paste_iuv(cells, self.boxes[index], window), window[:2]
         return paste_nearest(cells, self.boxes[index], window), window[:2]
 
     def iuv_cells(self, index: int) -> NDArray[np.uint8]:

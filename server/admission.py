@@ -48,7 +48,7 @@ class Admission:
             )
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self) -> Iterator[Place]:
         """Hold a place.
 
         Raises:
@@ -56,12 +56,37 @@ class Admission:
         """
         self.check()
         self.held += 1
-        begin = time.monotonic()
+        place = Place(self, time.monotonic())
         try:
-            yield
-            self._latency += 0.1 * (time.monotonic() - begin - self._latency)
+            yield place
+            self._latency += 0.1 * (time.monotonic() - place.begin - self._latency)
         finally:
             self.held -= 1
+
+
+@dataclass
+class Place:
+    """A place that is held.
+
+    Attributes:
+        admission: of which.
+        begin: seconds of `time.monotonic`, without the time in which it was lent.
+    """
+
+    admission: Admission
+    begin: float
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Let others have the place while nothing is computed, as while a client reads, which may be for ever. Then it
+        is taken again, even where no place is free."""
+        begin = time.monotonic()
+        self.admission.held -= 1
+        try:
+            yield
+        finally:
+            self.admission.held += 1
+            self.begin += time.monotonic() - begin
 
 
 @dataclass

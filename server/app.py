@@ -35,10 +35,12 @@ from server.middleware.same_site import SameSite
 from server.middleware.security_headers import SecurityHeaders
 from server.middleware.unexpected import Unexpected
 from server.requests.call import TIMEOUT_HEADER, ClientGone, Route
+from server.requests.memory import UploadMemory
 from server.responses import documents
 from server.responses.headers import MODEL_HEADER, WARNINGS_HEADER
 from server.responses.problems import declare_keys, install
 from server.routers import analyze, batch, health, models, page, stream, v2
+from server.routers.stream_places import Places
 from server.service import Service
 from server.settings import Settings
 from server.telemetry import Metrics
@@ -93,8 +95,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
             log.warning("stopped at once: requests in work are cut off")
             return
         starting.cancel()
-        await engine.close()
-        await service.offload.close()
+        await asyncio.gather(engine.close(), service.offload.close())
         await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
@@ -107,7 +108,7 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
     )
     app.state.settings, app.state.engine, app.state.service, app.state.metrics = settings, engine, service, metrics
     app.state.catalogue = Catalogue(engine)
-    app.state.open_streams = 0
+    app.state.uploads, app.state.places = UploadMemory(settings.upload_memory), Places(settings.max_streams)
     install(app)
     for gone in (ClientGone, ClientDisconnect):  # while the answer is computed; while the body arrives
         app.add_exception_handler(gone, _nobody)
@@ -136,7 +137,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         BodyLimit,
         limit=limit,
         seconds=settings.upload_seconds,
-        memory=settings.upload_memory,
+        memory=app.state.uploads,
         refused=refused,
     )
     app.add_middleware(Access, keys=KeyFile(settings.keys) if settings.keys else None)

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -76,8 +76,8 @@ def serve(
     hosts: Annotated[
         str | None,
         typer.Option(
-            help="Names that `Host` may have beside localhost while listening on 127.0.0.1, by commas; * for all. Not "
-            "needed with --trusted-proxies."
+            help="Names that `Host` may have beside localhost and addresses, by commas; * for all. Without it none "
+            "while listening on 127.0.0.1 without --trusted-proxies, else all."
         ),
     ] = None,
     urls: Annotated[bool | None, typer.Option("--urls", help="Take pictures from https addresses, too.")] = None,
@@ -95,14 +95,21 @@ def serve(
 ) -> None:
     """Start the gateway. Every option is also an environment variable: --max-bytes is PARSING_RCNN_MAX_BYTES."""
     given = dict(locals())
-    from parsing_rcnn.interrupt import ends_at_once
+    from parsing_rcnn.interrupt import INTERRUPTED, ends_at_once
 
     with ends_at_once():
+        from server.threads import at_work
+
         server, listener = _opened(given)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # `nohup` ignores it
         # the terminal was closed: answer what was accepted, then stop
         signal.signal(signal.SIGHUP, lambda _, frame: server.handle_exit(signal.SIGTERM, frame))
-    server.run(sockets=[listener])
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        if at_work():  # Python would wait for these threads; SIGTERM has ended the process already
+            os._exit(INTERRUPTED)
+        raise
 
 
 def _opened(given: Mapping[str, Any]) -> tuple[uvicorn.Server, socket.socket]:
@@ -117,7 +124,6 @@ def _opened(given: Mapping[str, Any]) -> tuple[uvicorn.Server, socket.socket]:
     from server.settings import address, injected_port, is_loopback
     from server.telemetry import configure_logging
 
-    _open_standard_files()
     style = _style(given)
     configure_logging(style)
     settings = _settings(given, style)
@@ -128,54 +134,27 @@ def _opened(given: Mapping[str, Any]) -> tuple[uvicorn.Server, socket.socket]:
         ModelRepository.open(settings.repository, settings.model)  # what is missing now will stay missing
         application = create_app(settings)
     except ParsingRCNNError as error:
-        _complain(style, error.detail)
+        _say(style, "error", error.detail)
         raise typer.Exit(1) from error
     listener = _listen(settings.host, settings.port, style)
     url = f"http://{address(settings.host, listener.getsockname()[1])}"
-    _say(style, f"Parsing R-CNN Serving on {url}", "(page: /, API: /docs, stop: Ctrl-C)")
+    _say(style, "info", f"Parsing R-CNN Serving on {url}", "  (page: /, API: /docs, stop: Ctrl-C)")
     if not is_loopback(settings.host):
         lacks = "encryption" if settings.keys else "keys or encryption"
-        _warn(style, f"reachable from other machines, without {lacks}")
+        _say(style, "warning", f"reachable from other machines, without {lacks}")
     connections = _allow_connections(settings.max_connections, style)
     limited = settings.model_copy(update={"max_connections": connections})
     return uvicorn.Server(configuration(application, limited)), listener
 
 
-def _open_standard_files() -> None:
-    """Open standard input, output and error if they are closed: libuv aborts if a connection gets one of their
-    numbers, and what Triton says would go to whatever has that of standard error."""
-    while (file := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(file)
-
-
-def _say(style: str, what: str, hint: str) -> None:
+def _say(style: str, level: Literal["info", "warning", "error"], what: str, hint: str = "") -> None:
     """Print a line with a hint; if the log is JSON, log the line without the hint."""
     import structlog
 
     if style == "json":
-        structlog.get_logger("server").info(what)
-    else:
-        _tell(f"{what}  {hint}")
-
-
-def _warn(style: str, what: str) -> None:
-    import structlog
-
-    if style == "json":
-        structlog.get_logger("server").warning(what)
-    else:
-        _tell(f"warning: {what}")
-
-
-def _complain(style: str, what: str) -> None:
-    """Like `_say`, for the error that ends the command."""
-    import structlog
-
-    if style == "json":
-        structlog.get_logger("server").error(what)
-    else:
-        _tell(f"error: {what}")
+        getattr(structlog.get_logger("server"), level)(what)
+        return
+    _tell(f"{'' if level == 'info' else f'{level}: '}{what}{hint}")
 
 
 def _tell(line: str) -> None:
@@ -200,14 +179,14 @@ def _settings(options: Mapping[str, Any], style: str) -> Settings:
 
     if unknown := unknown_variables(os.environ):
         for reason in unknown:
-            _complain(style, reason)
+            _say(style, "error", reason)
         raise typer.Exit(2)
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
         for e in error.errors():
             reason = e["msg"].removeprefix("Value error, ")
-            _complain(style, f"{'.'.join(map(str, e['loc']))}: {reason}, got {e['input']!r}")
+            _say(style, "error", f"{'.'.join(map(str, e['loc']))}: {reason}, got {e['input']!r}")
         raise typer.Exit(2) from error
 
 
@@ -220,7 +199,7 @@ def _listen(host: str, port: int, style: str) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
         reason, remedy = str(error.strerror).partition(" (")[0], "another with --port (`make serve PORT=...`) or --host"
-        _complain(style, f"cannot listen on {address(host, port)}: {reason}; choose {remedy}")
+        _say(style, "error", f"cannot listen on {address(host, port)}: {reason}; choose {remedy}")
         raise typer.Exit(1) from error
 
 
@@ -241,8 +220,9 @@ def _allow_connections(wanted: int, style: str) -> int:
     if allowed == needed:
         return wanted
     fewer = max(allowed - _OTHER_FILES, _FEWEST_CONNECTIONS)
-    _warn(
+    _say(
         style,
+        "warning",
         f"{allowed} files may be open here (`ulimit -Hn`), so at most {fewer} connections at the same time instead of "
         f"--max-connections {wanted}, which needs {needed}",
     )
@@ -316,10 +296,9 @@ def triton(
     ]
     configure_logging(log_format, "info" if wrong else log_level)
     for reason in wrong:
-        _complain(log_format, reason)
+        _say(log_format, "error", reason)
     if wrong:
         raise typer.Exit(2)
-    _open_standard_files()
     try:
         if asks_for_help(more or ()):
             typer.echo(Installation.find().usage())
@@ -332,21 +311,21 @@ def triton(
             *ports,
             cast(Profile, profile),
             drain_seconds,
-            silent={"warning": ("info",), "error": ("info", "warning")}.get(log_level, ()),
+            muted={"warning": ("info",), "error": ("info", "warning")}.get(log_level, ()),
             more=tuple(more or ()),
         )
         supervisor = Supervisor(launch, Installation.find(), wrapped=log_format == "json")
     except ParsingRCNNError as error:
-        _complain(log_format, error.detail)
+        _say(log_format, "error", error.detail)
         raise typer.Exit(1) from error
     launch = supervisor.launch  # its host is a number now
     if not is_loopback(launch.host):
-        _warn(log_format, "Triton is reachable from other machines, without keys or encryption")
+        _say(log_format, "warning", "Triton is reachable from other machines, without keys or encryption")
     forward_signals(supervisor)
     http, grpc, metrics = (launch.address(port) for port in ports)
     where = f"http://{http}, grpc://{grpc}, metrics http://{metrics}/metrics"
     try:
-        supervisor.run(lambda: _say(log_format, f"Triton is ready: {where}", "(stop: Ctrl-C)"))
+        supervisor.run(lambda: _say(log_format, "info", f"Triton is ready: {where}", "  (stop: Ctrl-C)"))
     except ParsingRCNNError as error:
-        _complain(log_format, error.detail)
+        _say(log_format, "error", error.detail)
         raise typer.Exit(1) from error

@@ -24,6 +24,14 @@ class MalformedRequest(ParsingRCNNError):
     title = "The request cannot be read"
 
 
+class UnknownVersion(ParsingRCNNError):
+    """A stream was asked for in another version of the WebSocket protocol."""
+
+    status = 426
+    code = "unknown-websocket-version"
+    title = "This version of WebSocket is not spoken"
+
+
 class UnsupportedCoding(ParsingRCNNError):
     """The body is compressed as a whole."""
 

@@ -6,7 +6,6 @@ ends. A tensor of BYTES is, for each element, a length (u32, little endian) and 
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 import struct
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from parsing_rcnn.errors import InvalidOptions
 from server.errors import MalformedRequest
-from server.requests.json_body import load
+from server.requests.json_body import load, put_pictures, take_pictures
 
 DATATYPES = {"float32": "FP32", "uint8": "UINT8", "int32": "INT32"}
 _LENGTH = re.compile(r"[0-9]{1,12}")
@@ -58,14 +57,18 @@ def parse(body: bytes, header_length: str | None, names: tuple[str, ...]) -> Inf
         MalformedRequest: it does not follow the protocol.
         InvalidOptions: it asks for what the model does not have.
     """
-    end = len(body)
+    end, found = len(body), dict[str, bytes]()
     if header_length is not None:
         if not _LENGTH.fullmatch(header_length) or int(header_length) > end:
             raise MalformedRequest(
                 f"Inference-Header-Content-Length: {header_length[:40]!r}, but the body has {end} bytes"
             )
         end = int(header_length)
-    document = load(body[:end], "the JSON part of the body", "cannot be read")
+    rest = memoryview(body)[end:]
+    if not rest:
+        body, found = take_pictures(body)
+    document = load(body if not rest else body[:end], "the JSON part of the body", "cannot be read")
+    put_pictures(document, found)
     parameters = _parameters(document, "the request")
     binary = parameters.get("binary_data_output") is True
     identity = document.get("id", "")
@@ -73,7 +76,7 @@ def parse(body: bytes, header_length: str | None, names: tuple[str, ...]) -> Inf
         raise MalformedRequest(f"`id` is {_shown(identity)}: send text or a number")
     return InferRequest(
         id=identity if isinstance(identity, str) else str(identity),
-        image=_image(document.get("inputs"), body[end:]),
+        image=_image(document.get("inputs"), rest),
         parameters=parameters,
         outputs=_outputs(document.get("outputs"), names, binary),
         binary=binary,
@@ -106,7 +109,7 @@ def _shown(value: Any) -> str:
     return repr(value[:60] if isinstance(value, str) else value)
 
 
-def _image(inputs: Any, rest: bytes) -> bytes:
+def _image(inputs: Any, rest: memoryview) -> bytes:
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise MalformedRequest(f"`inputs` is a list of one object; {_HOW}")
     tensor = inputs[0]
@@ -121,14 +124,16 @@ def _image(inputs: Any, rest: bytes) -> bytes:
                 f"IMAGE: {len(rest)} bytes follow the JSON, binary_data_size is {_shown(size)}; one element is its "
                 "length as 4 bytes, then as many bytes"
             )
-        return rest[4:]
+        return bytes(rest[4:])
     data = tensor.get("data")
     while isinstance(data, list) and len(data) == 1:
         data = data[0]
-    if not isinstance(data, str) or parameters.get("content_type") != "base64":
+    if not isinstance(data, str | bytes) or parameters.get("content_type") != "base64":
         raise MalformedRequest(_HOW)
+    if isinstance(data, bytes):
+        return data
     try:
-        return base64.b64decode(data, validate=True)
+        return binascii.a2b_base64(data, strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise MalformedRequest(f"`data` of IMAGE is not base64: {error}") from None
 

@@ -11,13 +11,14 @@ from functools import partial
 from typing import TypeVar
 
 import structlog
+from fastapi.exceptions import RequestValidationError
 
 from parsing_rcnn import heads
 from parsing_rcnn.analyzer import Options
-from parsing_rcnn.codecs.image import ImageLimits, check
-from parsing_rcnn.errors import BrokenModel, OutOfMemory, ParsingRCNNError
+from parsing_rcnn.codecs.image import ImageHeader, ImageLimits, check
+from parsing_rcnn.errors import BrokenModel, InvalidOptions, OutOfMemory, ParsingRCNNError
 from parsing_rcnn.people import People
-from server.admission import Admission, TokenBuckets
+from server.admission import Admission, Place, TokenBuckets
 from server.engines.base import Engine
 from server.offload import PIXELS, Offload
 from server.requests.call import Call, ClientGone, Route
@@ -28,6 +29,9 @@ from server.tracing import Tracing
 
 log = structlog.get_logger("server")
 T = TypeVar("T")
+
+_LONG = 2**20
+"""Bytes of a picture whose header is read on a thread: it may have so many parts that this takes 0.1 s."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,19 @@ class Service:
         except (ClientGone, asyncio.CancelledError):
             self.cancelled(route)
             raise
+        except RequestValidationError:  # answered as that by `server.responses.problems`
+            self.metrics.requests.labels(route, InvalidOptions.code).inc()
+            raise
+        except Exception:  # a fault of the gateway
+            self.metrics.requests.labels(route, ParsingRCNNError.code).inc()
+            raise
 
     def cancelled(self, route: str, pictures: int = 1) -> None:
         """Count pictures whose caller left before they got to `run`."""
         self.metrics.requests.labels(route, "cancelled").inc(pictures)
 
     @contextmanager
-    def place(self, call: Call) -> Iterator[None]:
+    def place(self, call: Call) -> Iterator[Place]:
         """Hold one place of the queue for several pictures, which then go through `run` one by one with `placed=True`.
 
         Raises:
@@ -106,8 +116,8 @@ class Service:
         """
         with self.counting(call.route):
             self.admission.check()
-        with self.admission.place():
-            yield
+        with self.admission.place() as place:
+            yield place
 
     async def analyze(
         self,
@@ -146,8 +156,8 @@ class Service:
         Args:
             image: encoded.
             options: of the analysis.
-            encode: makes the answer's body. The deadline does not interrupt it, but its result is dropped then, so it
-                must change nothing that others read.
+            encode: makes the answer's body. At the deadline it ends at its next `check_stopped`, and its result is
+                dropped, so it must change nothing that others read.
             call: its deadline is kept.
             placed: whether the caller holds a `place` already; if not, this takes one.
 
@@ -165,17 +175,23 @@ class Service:
             span.answered(len(people), stages)
         return body, stages
 
+    async def _checked(self, image: bytes, call: Call) -> ImageHeader:
+        if len(image) < _LONG:
+            return check(image, self.limits)
+        async with call.in_time():
+            return await self.offload.run(0, check, image, self.limits)
+
     async def _counted(
         self, image: bytes, options: Options, encode: Callable[[People], T], call: Call, placed: bool
     ) -> tuple[People, T, dict[str, float]]:
         try:
-            header = check(image, self.limits)  # before a place is taken
+            header = await self._checked(image, call)  # before a place is taken
             with nullcontext() if placed else self.admission.place():
                 async with call.in_time():
                     people, queued = await self.engine.analyze(image, options, call)
                     people = heads.mark_untrained(people, self.engine.info)  # whichever engine computed them
                     begin = time.perf_counter()
-                    body = await self.offload.run(header.width * header.height, encode, people)
+                    body = await self.offload.run(_pixels(header, people), encode, people)
         except ParsingRCNNError as error:
             self.metrics.requests.labels(call.route, error.code).inc()
             if isinstance(error, BrokenModel | OutOfMemory):  # only the operator can repair it
@@ -195,3 +211,9 @@ class Service:
         call.noted.answered += 1
         call.noted.people += len(people)
         return people, body, stages
+
+
+def _pixels(header: ImageHeader, people: People) -> int:
+    """What encoding goes by: the pixels of the picture, or of everybody's box where these are more together."""
+    width, height = (people.boxes[:, 2:] - people.boxes[:, :2]).T
+    return max(header.width * header.height, int(width @ height))

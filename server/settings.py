@@ -55,7 +55,9 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field("", description="Addresses and networks whose X-Forwarded-For is believed.")
     cors: str = Field("", description="Origins whose pages may send requests, by commas; * for all.")
     hosts: str = Field(
-        "", description="Names that `Host` may have beside localhost while listening on 127.0.0.1; * for all."
+        "",
+        description="Names that `Host` may have beside localhost and addresses; * for all. Empty: none while listening "
+        "on 127.0.0.1 without trusted proxies, else all.",
     )
     urls: bool = Field(False, description="Whether pictures may be given as https addresses.")
     max_batch: int = Field(16, ge=1, le=256, description="Pictures of a batch.")
@@ -63,7 +65,11 @@ class Settings(BaseSettings):
     max_streams: int = Field(8, ge=0, description="Streams that are open at the same time.")
     max_connections: int = Field(1000, ge=16, le=1_000_000, description="Connections that are open at the same time.")
     upload_seconds: float = Field(30.0, gt=0, le=3600, description="How long a body may take to arrive.")
-    upload_memory: int = Field(512 * 1024 * 1024, ge=1024, description="Bytes of all bodies together.")
+    upload_memory: int = Field(
+        512 * 1024 * 1024,
+        ge=1024,
+        description="Bytes of all bodies together, and of all answers together that wait to be read.",
+    )
     max_bytes: int = Field(MAX_IMAGE_BYTES, ge=1024, description="Bytes of an encoded picture.")
     max_pixels: int = Field(MAX_PIXELS, ge=1024, description="Pixels of a picture.")
     max_side: int = Field(MAX_SIDE, ge=32, description="Longest side of a picture, pixels.")

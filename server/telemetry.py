@@ -53,10 +53,17 @@ class Metrics:
         self.streams = Gauge("parsing_rcnn_streams", "Streams that are open.", registry=self.registry)
         self._ready = Gauge("parsing_rcnn_ready", "Whether pictures can be analysed: 1 or 0.", registry=self.registry)
         self._held = Gauge("parsing_rcnn_held", "Pictures in work or waiting.", registry=self.registry)
+        self._unread = Gauge(
+            "parsing_rcnn_unread_bytes", "Bytes of answers that clients have not read yet.", registry=self.registry
+        )
 
     def observe_held(self, held: Callable[[], float]) -> None:
         """Set the function that returns the number of pictures in work or waiting."""
         self._held.set_function(held)
+
+    def observe_unread(self, unread: Callable[[], float]) -> None:
+        """Set the function that returns the bytes of answers that clients have not read."""
+        self._unread.set_function(unread)
 
     def observe_engine(
         self,

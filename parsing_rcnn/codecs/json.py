@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+import cv2
 import numpy as np
 import orjson
 from numpy.typing import NDArray
@@ -13,8 +14,7 @@ from numpy.typing import NDArray
 from parsing_rcnn.codecs import png, rle
 from parsing_rcnn.convert import encode_chart, outlines
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.maps.full_frame import nobody
-from parsing_rcnn.maps.overlaps import assign_contested_pixels
+from parsing_rcnn.maps.full_frame import instances_of
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import DENSEPOSE, Taxonomy
 
@@ -25,6 +25,9 @@ INCLUDE = ("masks", "parts", "label_map", "iuv", "part_masks", "inds")
 """What can be carried beyond the boxes: "inds" of all people together, the others in each person's entry."""
 
 DEFAULT_INCLUDE = ("masks", "parts", "label_map", "iuv")
+
+_STRIP = 2**20
+"""Pixels that are counted at once: float32, in which OpenCV counts, holds every number up to 2**24."""
 
 
 def to_json(
@@ -79,7 +82,7 @@ def to_json(
         "timings_ms": {stage: round(float(ms), 3) for stage, ms in people.timings.items()},
     }
     if "inds" in include and len(claims) == len(people):  # not of boxes alone
-        document["inds_png"] = png.to_base64(png.encode_inds(_instances(people, claims)))
+        document["inds_png"] = png.to_base64(png.encode_inds(instances_of(people, claims)))
     return document
 
 
@@ -96,15 +99,6 @@ def _maps(
     silhouettes = "inds" in include or "parsing" not in people.silhouette_tasks
     wanted = people.iuv is not None and ("iuv" in include or silhouettes)
     return labels, people.iuv_crop(index, exact=exact)[0] if wanted else None
-
-
-def _instances(people: People, claims: list[NDArray[np.bool_]]) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """The instance map [H,W], from everybody's silhouette over their window; those are changed in place."""
-    canvas = nobody(people)
-    assign_contested_pixels(people, claims)
-    for index, mask in enumerate(claims):
-        canvas[people.window(index).slices][mask] = index + 1
-    return canvas
 
 
 def _person(
@@ -137,7 +131,7 @@ def _person(
         entry |= _mask(silhouette > 0, people, index, mask_format)
     if labels is not None:
         if "parts" in include or "part_masks" in include:
-            areas = np.bincount(labels.ravel()) if exact else people.areas(index)
+            areas = _areas(labels) if exact else people.areas(index)
             masks = rle.encode_classes(labels) if "part_masks" in include else {}
             entry["parts"] = _classes(areas, people.taxonomy, _row(people.part_scores, index), masks)
         if "label_map" in include:
@@ -146,10 +140,18 @@ def _person(
         charts: dict[str, Any] = {"shape_chw": list(iuv.shape), "labels_uv_str": encode_chart(iuv)}
         if people.iuv_scores is not None:
             charts["score"] = round(float(people.certainty("densepose")[index]), 4)
-        areas = np.bincount(iuv[0].ravel()) if exact else people.chart_areas(index)
+        areas = _areas(iuv[0]) if exact else people.chart_areas(index)
         charts["charts"] = _classes(areas, DENSEPOSE, _row(people.iuv_scores, index))
         entry["densepose"] = charts
     return entry
+
+
+def _areas(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Pixels of each class, int64 [256]: in a tenth of the time of `np.bincount`, which makes eight bytes of each."""
+    rows = max(_STRIP // labels.shape[1], 1)
+    strips = (labels[top : top + rows] for top in range(0, len(labels), rows))
+    counts = [cv2.calcHist([strip], [0], None, [256], [0, 256]).ravel().astype(np.int64) for strip in strips]
+    return np.asarray(np.sum(counts, axis=0), dtype=np.int64)
 
 
 def _mask(mask: NDArray[np.bool_], people: People, index: int, mask_format: str) -> dict[str, Any]:

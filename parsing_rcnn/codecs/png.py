@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from parsing_rcnn.stopping import check_stopped
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 
 _LEVEL = 1
@@ -113,6 +114,7 @@ def _encode(image: NDArray[Any], dimensions: int, settings: tuple[int, ...]) -> 
 
 
 def _stored(image: NDArray[Any], settings: tuple[int, ...]) -> bytes:
+    check_stopped()
     done, data = cv2.imencode(".png", image, settings)
     if not done:
         raise ValueError(f"OpenCV could not write {image.dtype} {image.shape} as PNG")

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.maps.paste import PixelWindow, interpolate, paste_nearest, reach
+from parsing_rcnn.stopping import check_stopped
 
 if TYPE_CHECKING:
     from parsing_rcnn.people import People
@@ -76,6 +77,7 @@ def _assign(people: People, claims: Sequence[Sequence[NDArray[np.uint8] | NDArra
 
     def claimed(pair: tuple[int, int], view: PixelWindow) -> list[list[NDArray[np.uint8]]]:
         """What the two say of the pixels of a window, in each of the maps."""
+        check_stopped()
         return [[labels[i].view(np.uint8)[window(i).slices_of(view)] for i in pair] for labels in claims]
 
     two: list[tuple[tuple[int, int], PixelWindow]] = []

@@ -9,12 +9,18 @@ would shift it by up to half a pixel: measured on smooth shapes 60 pixels tall, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from parsing_rcnn.stopping import check_stopped
+
+_TILE = 512
+"""Pixels of a tile's side: a plane of one is 1 MB, which caches hold. A box of many megapixels takes a third of the
+time by tiles, and no memory but its own labels."""
 
 
 class PixelWindow(NamedTuple):
@@ -39,6 +45,13 @@ class PixelWindow(NamedTuple):
         """Index of `part`, which lies in this window, in an array over this window."""
         rows = slice(part.top - self.top, part.bottom - self.top)
         return rows, slice(part.left - self.left, part.right - self.left)
+
+    def tiles(self) -> Iterator[PixelWindow]:
+        """Windows of `_TILE` pixels a side at most that cover this one. Work that was given up ends between them."""
+        for top in range(self.top, self.bottom, _TILE):
+            for left in range(self.left, self.right, _TILE):
+                check_stopped()
+                yield PixelWindow(left, top, min(left + _TILE, self.right), min(top + _TILE, self.bottom))
 
 
 def pixel_window(box: NDArray[np.floating], image_size: tuple[int, int]) -> PixelWindow:
@@ -73,6 +86,7 @@ def paste_nearest(cells: NDArray[np.uint8], box: NDArray[np.floating], window: P
     rows, columns = cells.shape[-2:]
     x = _cells_under(float(box[0]), float(box[2]), window.left, window.right, columns)
     y = _cells_under(float(box[1]), float(box[3]), window.top, window.bottom, rows)
+    check_stopped()
     # Columns first: that gather is small, and the second one copies whole rows.
     return np.ascontiguousarray(cells[..., x][..., y, :])
 
@@ -106,7 +120,7 @@ def paste_probabilities(
     """
     # A class without any probability can win nowhere: a person wears about eight of the classes.
     present = np.flatnonzero(probabilities.any(axis=(1, 2)))
-    return _best_class(((int(k), probabilities[k].astype(np.float32)) for k in present), box, window)
+    return _best_class(present, probabilities[present].astype(np.float32), box, window)
 
 
 def paste_smooth(labels: NDArray[np.uint8], box: NDArray[np.floating], window: PixelWindow) -> NDArray[np.uint8]:
@@ -125,7 +139,7 @@ def paste_smooth(labels: NDArray[np.uint8], box: NDArray[np.floating], window: P
         uint8 [h,w].
     """
     present = np.flatnonzero(np.bincount(labels.ravel()))
-    return _best_class(((int(k), soften((labels == k).astype(np.float32))) for k in present), box, window)
+    return _best_class(present, np.stack([soften((labels == k).astype(np.float32)) for k in present]), box, window)
 
 
 def paste_charts(
@@ -148,22 +162,41 @@ def paste_charts(
     if labels is None:
         labels = paste_smooth(iuv[0], box, window)
     uv = np.zeros((2, *window.shape), dtype=np.float32)
-    for part in np.flatnonzero(np.bincount(labels.ravel())):
+    for where, inside, values in _coordinates(iuv, box, window, labels):
+        for plane, value in zip(uv, values, strict=True):
+            np.copyto(plane[where], value, where=inside)
+    return labels, uv
+
+
+def paste_iuv(iuv: NDArray[np.uint8], box: NDArray[np.floating], window: PixelWindow) -> NDArray[np.uint8]:
+    """`paste_charts` as it is stored, uint8 [3,h,w] of the parts, and of U and V times 255: a tenth of the memory."""
+    found = np.zeros((3, *window.shape), dtype=np.uint8)
+    found[0] = paste_smooth(iuv[0], box, window)
+    for where, inside, values in _coordinates(iuv, box, window, found[0]):
+        for plane, value in zip(found[1:], values, strict=True):
+            np.copyto(plane[where], np.rint(value * 255).astype(np.uint8), where=inside)
+    return found
+
+
+def _coordinates(
+    iuv: NDArray[np.uint8], box: NDArray[np.floating], window: PixelWindow, labels: NDArray[np.uint8]
+) -> Iterator[tuple[tuple[slice, slice], NDArray[np.bool_], list[NDArray[np.float32]]]]:
+    """(place in the window, which of its pixels are of one part, their U and V in 0..1), for each part by tiles."""
+    for part in np.flatnonzero(np.bincount(iuv[0].ravel())):
         if part == 0:
             continue
-        inside = labels == part
-        x, y, width, height = cv2.boundingRect(inside.view(np.uint8))
+        x, y, width, height = cv2.boundingRect((labels == part).view(np.uint8))
         left, top = window.left + x, window.top + y
-        view = PixelWindow(left, top, left + width, top + height)
         # Weighted by the part's own cells: cells of other parts hold coordinates of other charts.
         weight = (iuv[0] == part).astype(np.float32)
-        planes = cv2.merge([soften(weight * iuv[1]), soften(weight * iuv[2]), soften(weight)])
-        u, v, total = cv2.split(interpolate(np.asarray(planes, dtype=np.float32), box, view))
-        scale = np.float32(1 / 255) / np.maximum(total, np.float32(1e-6))
-        where = inside[y : y + height, x : x + width]
-        np.copyto(uv[0, y : y + height, x : x + width], u * scale, where=where)
-        np.copyto(uv[1, y : y + height, x : x + width], v * scale, where=where)
-    return labels, np.clip(uv, 0, 1)
+        planes = np.asarray(cv2.merge([soften(weight * iuv[1]), soften(weight * iuv[2]), soften(weight)]), np.float32)
+        for tile in PixelWindow(left, top, left + width, top + height).tiles():
+            where = window.slices_of(tile)
+            inside = labels[where] == part
+            if inside.any():
+                u, v, total = cv2.split(interpolate(planes, box, tile))
+                scale = np.float32(1 / 255) / np.maximum(total, np.float32(1e-6))
+                yield where, inside, [np.clip(u * scale, 0, 1), np.clip(v * scale, 0, 1)]
 
 
 def soften(plane: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -172,16 +205,54 @@ def soften(plane: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _best_class(
-    planes: Iterable[tuple[int, NDArray[np.float32]]], box: NDArray[np.floating], window: PixelWindow
+    classes: NDArray[np.integer],
+    planes: NDArray[np.float32],
+    box: NDArray[np.floating],
+    window: PixelWindow,
 ) -> NDArray[np.uint8]:
     """The class with the highest value at each pixel, uint8 [h,w]; 0 where all values are 0.
 
     Classes are compared one at a time, which takes a tenth of the memory of all at once, and each only over the pixels
-    that its own cells reach: elsewhere it is 0, and a face or a shoe is a small part of its person.
+    that its own cells reach: elsewhere it is 0, and a face or a shoe is a small part of its person. In a tile only
+    those are compared that may win there: most of a large picture's tiles lie inside one class.
+
+    Args:
+        classes: [k], rising.
+        planes: float32 [k,S,S], values of each class.
+        box: [4], which the planes cover.
+        window: the pixels wanted.
     """
+    labels = np.zeros(window.shape, dtype=np.uint8)
+    for tile in window.tiles():
+        where = window.slices_of(tile)
+        cells = planes[(slice(None), *_cells_around(box, tile, planes.shape[1:]))]
+        lowest, highest = cells.min(axis=(1, 2)), cells.max(axis=(1, 2))
+        # interpolated values lie between those of the cells, but for their last digits
+        rivals = np.flatnonzero((highest > 0) & (highest >= lowest.max(initial=0) * np.float32(1 - 1e-5)))
+        if len(rivals) == 1 and lowest[rivals[0]] > 0:
+            labels[where] = classes[rivals[0]]
+        elif len(rivals):
+            labels[where] = _best_of(classes[rivals], planes[rivals], box, tile)
+    return labels
+
+
+def _cells_around(box: NDArray[np.floating], window: PixelWindow, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """The cells that `interpolate` reads for the pixels of a window, and one more on each side."""
+    found = []
+    for axis, count in enumerate(shape):
+        low, high = float(box[1 - axis]), float(box[3 - axis])
+        scale = count / max(high - low, 1e-6)
+        first, last = (min(max((edge - low) * scale, 0), count) for edge in (window[1 - axis], window[3 - axis]))
+        found.append(slice(max(math.floor(first) - 2, 0), math.ceil(last) + 2))
+    return found[0], found[1]
+
+
+def _best_of(
+    classes: NDArray[np.integer], planes: NDArray[np.float32], box: NDArray[np.floating], window: PixelWindow
+) -> NDArray[np.uint8]:
     best = np.zeros(window.shape, dtype=np.float32)
     labels = np.zeros(window.shape, dtype=np.uint8)
-    for index, plane in planes:
+    for index, plane in zip(classes, planes, strict=True):
         own = reach(plane, box, window)
         score = interpolate(plane, box, own)
         where = window.slices_of(own)

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from server.connection.http import Connection
 from server.connection.limits import ConnectionLimits
+from server.connection.readers import Readers
 from server.connection.stream import Stream
 from server.settings import Settings
 
@@ -23,11 +24,15 @@ def configuration(application: FastAPI, settings: Settings, limits: ConnectionLi
         settings: the gateway's.
         limits: of a connection; None: those of the settings.
     """
-    limits = limits or ConnectionLimits(settings.max_connections, message_seconds=settings.upload_seconds)
+    limits = limits or ConnectionLimits(
+        settings.max_connections, message_seconds=settings.upload_seconds, unread_bytes=settings.upload_memory
+    )
+    metrics, readers = application.state.metrics, Readers(limits.unread_bytes)
+    metrics.observe_unread(lambda: readers.unread)
     return uvicorn.Config(
         application,
-        http=partial(Connection, limits=limits, answers=application.state.metrics.answers),  # type: ignore[arg-type]  # uvicorn calls it like the class
-        ws=partial(Stream, limits=limits),  # type: ignore[arg-type]
+        http=partial(Connection, limits=limits, answers=metrics.answers, readers=readers),  # type: ignore[arg-type]  # uvicorn calls it like the class
+        ws=partial(Stream, limits=limits, memory=application.state.uploads),  # type: ignore[arg-type]
         ws_max_size=settings.max_bytes + 8,
         ws_per_message_deflate=False,  # pictures are compressed already
         log_config=None,

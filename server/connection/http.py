@@ -23,14 +23,12 @@ import structlog
 from prometheus_client import Counter
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from websockets.exceptions import SecurityError
-from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
-from websockets.server import ServerProtocol
 
 from parsing_rcnn.errors import ParsingRCNNError
-from server.connection.limits import ConnectionLimits, Patience, about
-from server.connection.stream import Stream
-from server.errors import Busy, HeadersTooLarge, MalformedRequest, UploadTimeout
+from server.connection import checks, handshake, room
+from server.connection.limits import ConnectionLimits, about
+from server.connection.readers import Reader, Readers
+from server.errors import HeadersTooLarge, MalformedRequest, UploadTimeout
 from server.responses.problems import MEDIA_TYPE, document, headers_of
 
 log = structlog.get_logger("server")
@@ -42,29 +40,36 @@ class Connection(HttpToolsProtocol):
     Args:
         limits: of the connection.
         answers: counter of answers by status, for those that the connection gives by itself.
+        readers: clients that have not read their answers, over all connections.
         rest: arguments of uvicorn.
     """
 
-    def __init__(self, *, limits: ConnectionLimits, answers: Counter, **rest: Any) -> None:
+    def __init__(self, *, limits: ConnectionLimits, answers: Counter, readers: Readers, **rest: Any) -> None:
         super().__init__(**rest)
-        self.limits, self.answers = limits, answers
+        self.limits, self.answers, self.readers = limits, answers, readers
         self.quiet_since: float | None = None  # loop time since when every answer has been read; None: one has not
         self._head = 0  # bytes received since the last body byte, or since the last request ended
         self._fields = 0  # bytes of this request's line, headers and trailers
         self._ending = False  # the last answer is written: whatever still arrives is dropped
-        self._last: MalformedRequest | None = None  # refuses what came behind requests in work, when they are answered
+        self._asked = 0.0  # loop time of the first request since it was quiet
+        self._beyond = False  # no place was left for it: only probes are answered
+        self._last: ParsingRCNNError | None = None  # refuses what came behind requests in work, when they are answered
         self._again = b""  # a head that offered another protocol, rewritten without the offer
         self._open: list[RequestResponseCycle] = []  # the request in work, and the pipelined ones behind it
         self._deadline: asyncio.TimerHandle | None = None  # for what the client sends
-        self._reader: Patience | None = None
+        self._reader: Reader | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._reader = Patience(transport, self.limits.read_seconds, self.loop.call_later)
+        self._reader = Reader(transport, self.limits, self.loop, self.readers)
         self.quiet_since = self.loop.time()
         self._within(self.limits.head_seconds)
-        if len(self.connections) > self.limits.connections:
-            self._make_room()
+        beyond = len(self.connections) - self.limits.connections
+        if beyond > 0:
+            made = room.make(self.connections - {self}, self.readers)
+            self._beyond = beyond - made > 0  # looked at again when its head has come, and the others are closed
+            if beyond - made > self.limits.probes:
+                self.refuse(checks.no_place(self.limits))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timers()
@@ -103,20 +108,20 @@ class Connection(HttpToolsProtocol):
                     self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
                 elif not self._should_upgrade():
                     self._refuse_unreadable("no other protocol is spoken here")
-                elif error := self._no_stream():
+                elif error := self._no_stream() or handshake.refusal(self.url, self.headers):
                     self.refuse(error)
                 else:
                     self.handle_websocket_upgrade()
                     return
             except httptools.HttpParserCallbackError as error:
-                if isinstance(error.__context__, MalformedRequest):
+                if isinstance(error.__context__, ParsingRCNNError):
                     self._refuse_in_turn(error.__context__)
                 else:
                     self._refuse_unreadable("its address cannot be read")
             except httptools.HttpParserError as error:
                 self._refuse_unreadable(str(error))
 
-    def _refuse_in_turn(self, error: MalformedRequest) -> None:
+    def _refuse_in_turn(self, error: ParsingRCNNError) -> None:
         """Refuse a request whose head was read, behind the answers to all requests before it, and close."""
         if any(not cycle.response_complete for cycle in self._open):
             self._last = error
@@ -156,32 +161,34 @@ class Connection(HttpToolsProtocol):
         method = self.parser.get_method()
         if method == b"CONNECT":
             return  # the parser stops behind it, and the application never sees it
-        self._check_host()
+        self._check(method)
         if self.parser.should_upgrade() and not self._should_upgrade():
             line = b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())
             kept = [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
             self._again = b"\r\n".join([line, *kept, b"", b""])
             return
         self._head = 0
-        self.quiet_since = None
+        if self.quiet_since is not None:
+            self.quiet_since, self._asked = None, self.loop.time()
         self._within(None)
         self.transport.set_write_buffer_limits()  # as they are by default: see `_answered`
         super().on_headers_complete()
         if self.cycle is not None:
+            self.cycle.keep_alive &= not self._beyond
             self._open = [cycle for cycle in (*self._open, self.cycle) if not cycle.response_complete]
 
-    def _check_host(self) -> None:
-        """A request has one `Host` (RFC 9112, 3.2): of two, a proxy and the gateway may each believe another one. In
-        HTTP/1.0 and before it may have none, as in the probes of some load balancers.
+    def _check(self, method: bytes) -> None:
+        """Check the head that has come.
 
         Raises:
-            MalformedRequest: to the parser, which passes it on to `_parse`.
+            ParsingRCNNError: to the parser, which passes it on to `_parse`.
         """
-        count = [name for name, _ in self.headers].count(b"host")
-        if count > 1 or (count == 0 and self.parser.get_http_version() not in ("0.9", "1.0")):
-            raise MalformedRequest(
-                f"the request has {count} headers `Host`: send one, with the name or address of the gateway"
-            )
+        checks.check_host(self.headers, self.parser.get_http_version())
+        self._beyond = self._beyond and len(self.connections) > self.limits.connections
+        if self._beyond and self.url.partition(b"?")[0] not in room.PROBES:
+            raise checks.no_place(self.limits)
+        checks.check_turn(len(self.pipeline), self.limits)
+        checks.check_memory(method, self.readers)
 
     def on_body(self, body: bytes) -> None:
         self._head = 0
@@ -221,6 +228,7 @@ class Connection(HttpToolsProtocol):
                     cycle.keep_alive = self._ending = True
             await send(message)
 
+        await self.flow.drain()  # the next answer is made when the one before it is read, and not held beside it
         await app(scope, receive, send_before_closing)
 
     def on_response_complete(self) -> None:
@@ -274,23 +282,12 @@ class Connection(HttpToolsProtocol):
         return self.parser.get_method() == b"GET" and not has_body and super()._should_upgrade()
 
     def _no_stream(self) -> ParsingRCNNError | None:
-        """Why no stream can begin here; None if one can. The parser of handshakes has limits of its own, beyond which
-        it would not answer at all."""
-        if any(not cycle.response_complete for cycle in self._open):
-            return MalformedRequest(
-                "a stream cannot begin while the request before it has no answer: wait for that, or open a connection"
-            )
-        parser = ServerProtocol()
-        fields = [b"%s: %s" % field for field in self.headers]
-        parser.receive_data(b"\r\n".join([b"GET %s HTTP/1.1" % self.url, *fields, b"", b""]))
-        if parser.events_received():
+        """Why no stream can begin now; None if one can."""
+        if all(cycle.response_complete for cycle in self._open):
             return None
-        error = parser.handshake_exc
-        cause = (error and error.__cause__) or error
-        if isinstance(cause, SecurityError):
-            limit = f"{MAX_NUM_HEADERS} headers, and lines of {MAX_LINE_LENGTH} bytes"
-            return HeadersTooLarge(f"a stream may begin with {limit}, address and headers: send less")
-        return MalformedRequest(f"the request is not valid HTTP/1.1: {cause}")
+        return MalformedRequest(
+            "a stream cannot begin while the request before it has no answer: wait for that, or open a connection"
+        )
 
     def handle_websocket_upgrade(self) -> None:
         self._stop_timers()
@@ -319,7 +316,8 @@ class Connection(HttpToolsProtocol):
         body = orjson.dumps(document(error, "", identity))
         head = [f"content-type: {MEDIA_TYPE}", f"content-length: {len(body)}", "connection: close"]
         head += [f"x-request-id: {identity}", "x-content-type-options: nosniff"]
-        head += [f"{name.lower()}: {value}" for name, value in headers_of(error).items()]
+        more = headers_of(error) | handshake.headers_of(error)
+        head += [f"{name.lower()}: {value}" for name, value in more.items()]
         self.transport.write(STATUS_LINE[error.status] + "\r\n".join(head).encode() + b"\r\n\r\n" + body)
         client = self.client[0] if self.client else "local"
         say = log.warning if error.status >= 500 else log.info
@@ -340,6 +338,19 @@ class Connection(HttpToolsProtocol):
         if self._reader is not None:
             begun = [cycle.scope for cycle in self._open if cycle.response_started]
             self._reader.begin(about(self.client, begun[-1] if begun else None))
+
+    @property
+    def repeated_since(self) -> float | None:
+        """Loop time since when its client has been reading what costs little to give again, answers to GET; None if it
+        does not."""
+        begun = [cycle for cycle in self._open if cycle.response_started]
+        reads = begun and self._reader is not None and self._reader.waits
+        return self._asked if reads and begun[-1].scope["method"] != "POST" else None
+
+    def make_way(self) -> None:
+        """Close, though the client has not read everything."""
+        if self._reader is not None:
+            self._reader.let_go(room.REASON)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -371,17 +382,6 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
         elif not self.transport.is_closing():
             self.transport.close()
-
-    def _make_room(self) -> None:
-        others = [c for c in self.connections if isinstance(c, Connection | Stream) and c is not self]
-        quiet = [(c.quiet_since, id(c), c) for c in others if c.quiet_since is not None]
-        if quiet:
-            min(quiet)[2].transport.abort()
-            return
-        limit = self.limits.connections
-        self.refuse(
-            Busy(f"{limit} connections are open, which is the limit (--max-connections): come back in a moment")
-        )
 
     def _stop_timers(self) -> None:
         self._within(None)

@@ -30,6 +30,10 @@ class ConnectionLimits:
         head_seconds: time for a request's line and headers to arrive, and for the handshake of a stream after them.
         head_bytes: size of a request's line and headers.
         read_seconds: time in which a client must read some of its answer.
+        answer_seconds: time in which a client must read all of its answer.
+        unread_bytes: of all answers together that wait to be read.
+        pipelined: requests that may wait for the answers to those before them.
+        probes: connections beyond `connections` over which probes are answered.
         linger_seconds: how long the rest of a refused request is received, so that its sender can read the answer.
         message_seconds: time for a message of a stream to arrive.
     """
@@ -38,6 +42,10 @@ class ConnectionLimits:
     head_seconds: float = 10.0
     head_bytes: int = 64 * 1024
     read_seconds: float = 30.0
+    answer_seconds: float = 600.0
+    unread_bytes: int = 512 * 1024 * 1024
+    pipelined: int = 32
+    probes: int = 16
     linger_seconds: float = 5.0
     message_seconds: float = 30.0
 
@@ -54,11 +62,18 @@ class Patience:
     def __init__(self, transport: Transport, seconds: float, call_later: Callable[..., asyncio.TimerHandle]) -> None:
         self._transport, self._seconds, self._call_later = transport, seconds, call_later
         self._timer: asyncio.TimerHandle | None = None
+        self._about: dict[str, str] = {}
+
+    @property
+    def waits(self) -> bool:
+        """Whether the client has not read everything."""
+        return self._timer is not None
 
     def begin(self, about: dict[str, str]) -> None:
         """Start, as more is written than the client has read; `about` identifies the connection in the log."""
         if self._timer is None:
-            self._timer = self._call_later(self._seconds, self._check, _untaken(self._transport), about)
+            self._about = about
+            self._wait()
 
     def end(self) -> None:
         """Stop, as the client has read everything, or is gone."""
@@ -66,13 +81,26 @@ class Patience:
             self._timer.cancel()
             self._timer = None
 
-    def _check(self, before: int, about: dict[str, str]) -> None:
-        self._timer = None
-        if before - _untaken(self._transport) < min(_PROGRESS, before):
-            log.info("closed", reason=f"in {self._seconds:g} s less than {_PROGRESS} bytes were read", **about)
-            self._transport.abort()
+    def let_go(self, reason: str) -> None:
+        """Abort the connection, and say so in the log."""
+        self.end()
+        log.info("closed", reason=reason, **self._about)
+        self._transport.abort()
+
+    def _wait(self) -> None:
+        self._timer = self._call_later(self._seconds, self._check, untaken(self._transport))
+
+    def _check(self, before: int) -> None:
+        if reason := self._lacks(before, untaken(self._transport)):
+            self.let_go(reason)
         else:
-            self.begin(about)
+            self._wait()
+
+    def _lacks(self, before: int, left: int) -> str | None:
+        """What is wrong if the client had so many bytes to read at the last look, and has so many left."""
+        if before - left >= min(_PROGRESS, before):
+            return None
+        return f"in {self._seconds:g} s less than {_PROGRESS} bytes were read"
 
 
 def about(client: tuple[str, int] | None, scope: Any) -> dict[str, str]:
@@ -82,7 +110,7 @@ def about(client: tuple[str, int] | None, scope: Any) -> dict[str, str]:
     return fields | ({"request_id": scope["request_id"]} if scope and "request_id" in scope else {})
 
 
-def _untaken(transport: Transport) -> int:
+def untaken(transport: Transport) -> int:
     """Bytes that are written and have not reached the client.
 
     The system buffers some MB, and takes more only when a third of its buffer is free. So the transport's own buffer
@@ -93,6 +121,6 @@ def _untaken(transport: Transport) -> int:
         try:
             descriptor = transport.get_extra_info("socket").fileno()
             size += struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0]
-        except OSError:  # not a socket that counts them
+        except (OSError, AttributeError):  # not a socket that counts them, or none any more
             pass
     return size

@@ -1,12 +1,13 @@
 """One stream's WebSocket connection, with limits that uvicorn lacks.
 
-uvicorn by itself parses in one go whatever was read, keeps every fragment of a message that never ends, and waits for
-ever for a handshake to end, or to close where the client does not read.
+uvicorn by itself parses in one go whatever was read, keeps every fragment of a message that never ends, takes a client
+that sends a long message for one that is gone, and waits for ever for a handshake to end, or to close where the client
+does not read.
 
 This relies on internals of uvicorn, so pyproject.toml bounds its version: `WebSocketsSansIOProtocol` with its methods
-`handle_events`, `handle_cont`, `handle_ping`, `handle_parser_exception` and `send_receive_event_to_app`, and its
-attributes `conn`, `queue`, `frames`, `writable`, `read_paused`, `close_sent`, `handshake_initiated` and
-`handshake_complete`.
+`handle_events`, `handle_cont`, `handle_ping`, `handle_parser_exception`, `send_receive_event_to_app`, `schedule_ping`
+and `keepalive_timeout`, and its attributes `conn`, `queue`, `frames`, `writable`, `read_paused`, `close_sent`,
+`handshake_initiated`, `handshake_complete`, `pong_timer`, `pending_ping_payload` and `ping_timeout`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode, Frame
 from websockets.protocol import State
 
+from server.connection.frames import Frames
 from server.connection.limits import ConnectionLimits, Patience, about
+from server.requests.memory import Share, UploadMemory
 
 _TURN = 0.002  # seconds of parsing, after which other connections have their turn
-_PIECE = 2048  # bytes that are parsed between two looks at the clock
+_PIECE = 16 * 1024  # bytes that are parsed between two looks at the clock
 _FRAGMENTS = 256  # so many fragments of a message may have any size
 _FRAGMENT = 1024  # bytes that further fragments must have on average
 
@@ -32,15 +35,23 @@ log = structlog.get_logger("server")
 
 
 class Stream(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket connection within `ConnectionLimits`."""
+    """uvicorn's WebSocket connection within `ConnectionLimits`.
 
-    def __init__(self, *, limits: ConnectionLimits, **rest: Any) -> None:
+    Args:
+        limits: of the connection.
+        memory: counts what has come of messages that the application has not taken.
+        rest: arguments of uvicorn.
+    """
+
+    def __init__(self, *, limits: ConnectionLimits, memory: UploadMemory, **rest: Any) -> None:
         super().__init__(**rest)
         self.limits = limits
+        self._share = Share(memory)
         self.quiet_since: float | None = None  # loop time since when it waits to be accepted; None: it is accepted
         self._reader: Patience | None = None
         self._deadline: asyncio.TimerHandle | None = None  # for the handshake, then for each message
         self._unparsed = bytearray()
+        self._frames = Frames()
         self._turn: asyncio.Handle | None = None  # the next turn of parsing, if one is due
         self._pong = b""  # to be sent when the client has read what is written
 
@@ -54,6 +65,7 @@ class Stream(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._within(None)
+        self._share.end()
         self._unparsed.clear()
         if self._turn is not None:
             self._turn.cancel()
@@ -68,6 +80,22 @@ class Stream(WebSocketsSansIOProtocol):
         self._unparsed += data
         if self._turn is None:
             self._parse()
+        if self._deadline is not None and self.pong_timer is not None:
+            self._alive()
+
+    def _alive(self) -> None:
+        """Take the bytes of a message for the pong that is waited for: a client can send none within a frame, and what
+        it may take for a message is limited by itself."""
+        if self.pong_timer is not None:
+            self.pong_timer.cancel()
+        self.pong_timer = self.pending_ping_payload = None
+        self.schedule_ping()
+
+    def keepalive_timeout(self) -> None:
+        if not (self.close_sent or self.transport.is_closing()):
+            reason = f"nothing came for {self.ping_timeout:g} s after a ping"
+            log.info("closed", reason=reason, **about(self.client, self.scope))
+        super().keepalive_timeout()
 
     def _parse(self) -> None:
         """Parse for one turn, once the stream is accepted, and only while the application has taken every message."""
@@ -77,11 +105,12 @@ class Stream(WebSocketsSansIOProtocol):
             if time.monotonic() > end:
                 self._turn = self.loop.call_soon(self._parse)
                 break
-            piece = bytes(self._unparsed[:_PIECE])
-            del self._unparsed[:_PIECE]
+            piece, taken = self._frames.cut(self._unparsed, _PIECE)
             if self._deadline is None:
                 self._within(self.limits.message_seconds)
-            super().data_received(piece)
+            self._share.count(taken)
+            if piece:
+                super().data_received(piece)
         if self._unparsed:
             self.transport.pause_reading()
         elif not self.read_paused:
@@ -100,6 +129,8 @@ class Stream(WebSocketsSansIOProtocol):
         super().handle_events()
         if ended and not self.frames:  # and none of them begins a message that is not complete
             self._within(None)
+            if not self.read_paused:  # nor is one complete
+                self._share.end()
 
     def send_receive_event_to_app(self) -> None:
         self._within(None)
@@ -125,6 +156,7 @@ class Stream(WebSocketsSansIOProtocol):
         if not self.queue.empty():  # let other connections run between many small messages that came together
             await asyncio.sleep(0)
         message = await super().receive()
+        self._share.end()
         self._go_on()
         return message
 

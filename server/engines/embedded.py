@@ -18,8 +18,11 @@ from parsing_rcnn.inference.cores import usable_cores
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from server.requests.call import Call
+from server.threads import Threads
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between two tries to load; each is twice the one before
+_CLOSING = 5.0  # seconds that `close` waits for pictures, for which nobody waits any more
+_COMPILING = 15.0  # seconds that it waits for a graph that is being compiled, and written to the cache
 _HIDDEN = "the model cannot be loaded; the log says why"
 
 log = structlog.get_logger("server")
@@ -37,7 +40,7 @@ class EmbeddedEngine:
 
     def __init__(self, load: Callable[[], Analyzer], workers: int, queue: int, *, choice: bool = True) -> None:
         self._load, self._queue, self._workers, self._choice = load, queue, workers, choice
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="engine")
+        self._threads = Threads(workers, "engine")
         self._analyzer: Analyzer | None = None
         self._loading, self._closing = False, threading.Event()
         self._reason = "the model is being loaded"
@@ -62,7 +65,7 @@ class EmbeddedEngine:
         """Try to load once, and keep the reason of a failure. Returns whether to stop trying: it worked, or no further
         try would help."""
         try:
-            analyzer = await asyncio.get_running_loop().run_in_executor(self._pool, self._prepare)
+            analyzer = await self._threads.begin(self._prepare)
         except InvalidOptions as error:
             self._reason = error.detail
             log.error("the model cannot be loaded", reason=error.detail)
@@ -165,7 +168,7 @@ class EmbeddedEngine:
             return analyzer.analyze(image, options)
 
         # cancelling drops a picture that waits; one in work is finished, and occupies its thread until then
-        return await asyncio.wrap_future(self._pool.submit(work)), waited
+        return await self._threads.begin(work), waited
 
     def _ready(self) -> Analyzer:
         if self._analyzer is None:
@@ -173,10 +176,11 @@ class EmbeddedEngine:
         return self._analyzer
 
     async def close(self) -> None:
-        """Finish what is in work, drop what waits, release the analyzer."""
+        """Drop what waits, and wait for what is in work, but not for long: a decoder, or a runtime, that hangs must not
+        keep the process alive. The analyzer is released unless something still uses it."""
         self._closing.set()
         if self._loading:
             log.info("stopping", waits_for="the model, of which one graph is compiled to the end")
-        await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
-        if self._analyzer is not None:
+        await self._threads.close(_COMPILING if self._loading else _CLOSING)
+        if self._analyzer is not None and not self._threads.working:
             self._analyzer.close()

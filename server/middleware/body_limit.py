@@ -11,19 +11,20 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parsing_rcnn.errors import ParsingRCNNError
-from server.errors import BodyTooLarge, Busy, UploadTimeout
+from server.errors import BodyTooLarge, UploadTimeout
+from server.requests.memory import Share, UploadMemory
 from server.responses.problems import problem
 
 
 class BodyLimit:
     """Checks Content-Length first, then counts bytes, as a body may come without that header, or with a false one.
 
-    Puts `hold` into the scope: a function that counts further bytes, such as fetched pictures, against `memory`.
+    Puts `share` into the scope, the `Share` of `memory` that the request holds until it is answered.
 
     Args:
         limit: path -> most bytes of a body.
         seconds: time for a body to arrive.
-        memory: most bytes of all bodies together.
+        memory: of all uploads together.
         refused: called with path and error of each request that is refused here, before any route.
     """
 
@@ -32,41 +33,27 @@ class BodyLimit:
         app: ASGIApp,
         limit: Callable[[str], int],
         seconds: float,
-        memory: int,
+        memory: UploadMemory,
         refused: Callable[[str, ParsingRCNNError], None],
     ) -> None:
         self.app, self.limit, self.seconds, self.memory, self.refused = app, limit, seconds, memory, refused
-        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = min(self.limit(scope["path"]), self.memory)
+        limit = min(self.limit(scope["path"]), self.memory.most)
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
             error = self._too_large(int(declared), limit)
             self.refused(scope["path"], error)
             await problem(Request(scope), error)(scope, receive, send)
             return
-        received, complete = 0, False
+        share, received, complete = Share(self.memory), 0, False
         end = time.monotonic() + self.seconds
 
-        def hold(size: int) -> None:
-            """Count bytes that the request holds in memory until it is answered."""
-            nonlocal received
-            received += size
-            self._held += size
-            if received > self.memory:  # waiting would not help
-                raise self._too_large(received, self.memory)
-            if self._held > self.memory:
-                raise Busy(
-                    f"all uploads together are beyond {self.memory} bytes (--upload-memory): come back in "
-                    f"{Busy.retry_after:g} s"
-                )
-
         async def counted() -> Message:
-            nonlocal complete
+            nonlocal received, complete
             if complete:  # after the body only a disconnect can come
                 return await receive()
             try:
@@ -77,19 +64,21 @@ class BodyLimit:
                     f"after {self.seconds:g} s the body has {received} bytes and no end: send it faster, or smaller"
                 ) from None
             complete = not message.get("more_body", False)
-            hold(len(message.get("body", b"")))
+            size = len(message.get("body", b""))
+            received += size
+            share.hold(size)
             if received > limit:
                 raise self._too_large(received, limit)
             return message
 
-        scope["hold"] = hold
+        scope["share"] = share
         try:
             await self.app(scope, counted, send)
         finally:
-            self._held -= received
+            share.end()
 
     def _too_large(self, size: int, limit: int) -> BodyTooLarge:
-        if limit == self.memory:
+        if limit == self.memory.most:
             return BodyTooLarge(
                 f"the request has {size} bytes or more, and all uploads together may have {limit} (--upload-memory): "
                 "send smaller pictures"

@@ -15,8 +15,9 @@ from server.settings import Settings, is_loopback
 
 
 class SameSite:
-    """Refuses computation for pages of another origin. On this machine's own addresses it also refuses requests whose
-    Host is another name: a page's name can be made to lead here after the page is loaded (DNS rebinding)."""
+    """Refuses computation for pages of another origin. It also refuses requests whose Host is another name than those
+    of `hosts`, and on this machine's own addresses than localhost where there are none: a page's name can be made to
+    lead here after the page is loaded (DNS rebinding)."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
@@ -34,21 +35,26 @@ class SameSite:
         await self.app(scope, receive, send)
 
     def _check_host(self, scope: Scope) -> None:
-        """Refuse a foreign Host; not behind a trusted proxy, where Host is whatever the proxy is called."""
-        settings, server = self.settings, scope.get("server")
-        if not is_loopback(settings.host) or settings.proxies or "*" in settings.names:
+        """Refuse a foreign Host."""
+        if "*" in self.settings.names or not (self.settings.names or self._is_ours_alone(scope)):
             return
-        if server is None or not is_loopback(server[0]):
-            return  # not over a loopback socket: the calling program knows whom it asks
         host = HTTPConnection(scope).headers.get("host", "")
         name = _name(host)
         if not host or _is_address(name) or name == "localhost" or name.endswith(".localhost"):
             return
-        if name not in settings.names:
+        if name not in self.settings.names:
+            known = ", ".join(("localhost", *self.settings.names))
             raise UnknownHost(
-                f"Host: {host[:100]!r}: this gateway is for its own machine, as localhost; where a proxy in front of "
-                "it, or this machine, has that name, allow it with --hosts"
+                f"Host: {host[:100]!r}: this gateway is {known}, or an address; where a proxy in front of it, or this "
+                "machine, has that name, allow it with --hosts"
             )
+
+    def _is_ours_alone(self, scope: Scope) -> bool:
+        """Whether only programs of this machine ask, its browsers among them. Behind a trusted proxy Host is whatever
+        that is called, and not over a loopback socket the calling program knows whom it asks."""
+        server = scope.get("server")
+        own = server is not None and is_loopback(server[0])
+        return own and is_loopback(self.settings.host) and not self.settings.proxies
 
     def _check_origin(self, scope: Scope) -> None:
         headers, settings = HTTPConnection(scope).headers, self.settings

@@ -47,6 +47,8 @@ def _refuse_charset(request: Request) -> None:
 class _WholeForm(MultiPartParser):
     """A form reader that requires the last boundary. Starlette's reader drops a part that does not end."""
 
+    spool_max_size = 0  # files stay in memory, where they are counted: the disk may be full, and holds no photo
+
     def __init__(self, request: Request, files: int) -> None:
         super().__init__(request.headers, self._pieces(request), max_files=files, max_fields=_FIELDS)
         self._ended = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import binascii
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,8 +24,10 @@ from server.offload import Offload
 from server.requests.call import TIMEOUT_HEADER, Call, ClientGone, Route
 from server.requests.fetch import fetch
 from server.requests.forms import read_form
-from server.requests.json_body import load
+from server.requests.json_body import load, put_pictures, take_pictures
+from server.requests.memory import Share
 from server.requests.options import NAMED, AnalyzeOptions, listed, repeated, unknown
+from server.requests.pieces import Pieces
 from server.settings import Settings
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -133,6 +134,14 @@ async def aside(request: Request, size: int, function: Callable[..., T], *argume
     return await offload.run(0, function, *arguments)
 
 
+async def read_body(request: Request) -> bytes:
+    """The body, which the request does not keep, unlike that of its method `body`."""
+    pieces = Pieces()
+    async for piece in request.stream():
+        pieces.add(piece)
+    return pieces.take()
+
+
 @asynccontextmanager
 async def reading(call: Call) -> AsyncIterator[None]:
     """Read a body in this context, before the call's deadline.
@@ -178,14 +187,16 @@ async def _picture(request: Request, options: AnalyzeOptions) -> tuple[Picture, 
     if kind == "multipart/form-data":
         pictures, options = await _from_form(request, options, 1)
         return pictures[0], options
-    body = await request.body()
     if kind == "application/json":
-        document = await aside(request, len(body), load, body, "the body")
+        document = await _document(request)
         _known(document, {"image", "options"})
         options = _merged(options, document.get("options", {}))
         settings: Settings = request.app.state.settings
         described = _described(document.get("image"), "`image`", settings)
-        return await _read(request, described, "`image`", settings.max_bytes), options
+        picture = await _read(request, described, "`image`", settings.max_bytes)
+        _share(request).keep(len(picture.data))
+        return picture, options
+    body = await read_body(request)
     # The type is ignored (curl sends x-www-form-urlencoded): the decoder judges by the bytes.
     if not body:
         raise InvalidImage("the body is empty: send the bytes of a JPEG, PNG or WebP picture")
@@ -228,8 +239,7 @@ async def _pictures(
         raise MalformedRequest(
             f"a batch is a form with one part `file` for each picture, or JSON with `images`, sent with {_JSON_HEADER}"
         )
-    body = await request.body()
-    document = await aside(request, len(body), load, body, "the body")
+    document = await _document(request)
     _known(document, {"images", "options"})
     images = document.get("images")
     if not isinstance(images, list) or not 1 <= len(images) <= most:
@@ -248,7 +258,33 @@ async def _pictures(
         else:
             found.append(picture)
             left -= len(picture.data)
+    _share(request).keep(settings.max_batch_bytes - left)
     return found, options
+
+
+async def _document(request: Request) -> dict[str, Any]:
+    """The JSON of the body, in which long base64 texts are `bytes` already. What is held meanwhile is counted.
+
+    Raises:
+        ParsingRCNNError: it is not a JSON object, or there is no memory for what is in it.
+    """
+    share, body = _share(request), await read_body(request)
+    share.hold(len(body) * 3 // 4)
+    rest, found = await aside(request, len(body), take_pictures, body)
+    del body
+    pictures = sum(map(len, found.values()))
+    share.keep(len(rest) + pictures)
+    if len(rest) > _SHORT:
+        share.hold(2 * len(rest))  # the parser's copy, and texts
+    document = await aside(request, len(rest), load, rest, "the body")
+    share.keep(len(rest) + pictures)
+    put_pictures(document, found)
+    return document
+
+
+def _share(request: Request) -> Share:
+    found: Share = request.scope["share"]
+    return found
 
 
 def _kind(request: Request) -> str:
@@ -265,7 +301,7 @@ async def _from_form(request: Request, options: AnalyzeOptions, most: int) -> tu
                 "curl -F file=@photo.jpg sends one"
             )
         _refuse_other_parts(form)
-        pictures = [Picture(await f.read(), f.filename or "") for f in files if isinstance(f, UploadFile)]
+        pictures = [await _taken(file) for file in files if isinstance(file, UploadFile)]
     finally:
         await form.close()
     if more is None:
@@ -274,6 +310,13 @@ async def _from_form(request: Request, options: AnalyzeOptions, most: int) -> tu
         raise MalformedRequest("the part `options` of the form is a file: send it as a plain field with a JSON object")
     document = await aside(request, len(more), load, more, "the part `options`")
     return pictures, _merged(options, document)
+
+
+async def _taken(file: UploadFile) -> Picture:
+    """The picture in a form, which does not keep it."""
+    picture = Picture(await file.read(), file.filename or "")
+    await file.close()
+    return picture
 
 
 def _refuse_other_parts(form: FormData) -> None:
@@ -286,8 +329,8 @@ def _refuse_other_parts(form: FormData) -> None:
         raise MalformedRequest(f"the form has {names.count('options')} parts `options`; {_HOW_TO_SEND_OPTIONS}")
 
 
-def _described(image: Any, what: str, settings: Settings) -> tuple[str, str]:
-    """(type, value) of a picture in JSON; `what` names it in error messages."""
+def _described(image: Any, what: str, settings: Settings) -> tuple[str, str | bytes]:
+    """(type, value) of a picture in JSON, a value of `bytes` if it is decoded; `what` names it in error messages."""
     shapes = _SHAPES + (' or {"type": "url", "value": "https://..."}' if settings.urls else "")
     kind = image.get("type") if isinstance(image, dict) else None
     if kind == "url" and not settings.urls:
@@ -296,18 +339,21 @@ def _described(image: Any, what: str, settings: Settings) -> tuple[str, str]:
         )
     accepted = ("base64", "url") if settings.urls else ("base64",)
     value = image.get("value") if isinstance(image, dict) else None
-    if kind not in accepted or not isinstance(value, str):
+    if kind not in accepted or not isinstance(value, str if kind == "url" else str | bytes):
         raise MalformedRequest(f"{what} is an object {shapes}; other types are not accepted")
     return str(kind), value
 
 
-async def _read(request: Request, image: tuple[str, str], what: str, most: int) -> Picture:
+async def _read(request: Request, image: tuple[str, str | bytes], what: str, most: int) -> Picture:
     """Fetch or decode a picture, given as `_described` returns it, of at most `most` bytes if it is fetched."""
     kind, value = image
+    if isinstance(value, bytes):
+        return Picture(value)
     if kind == "url":
-        return Picture(await while_connected(request, fetch(value, most, request.scope["hold"])))
+        return Picture(await while_connected(request, fetch(value, most, _share(request).hold)))
+    _share(request).hold(len(value) * 3 // 4)
     try:
-        return Picture(await aside(request, len(value), partial(base64.b64decode, value, validate=True)))
+        return Picture(await aside(request, len(value), partial(binascii.a2b_base64, value, strict_mode=True)))
     except (binascii.Error, ValueError) as error:
         raise MalformedRequest(
             f"`value` of {what} is not base64 ({error}): encode the file's bytes, no data: prefix"

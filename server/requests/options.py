@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from parsing_rcnn.analyzer import Options
+from parsing_rcnn.codecs.json import DEFAULT_INCLUDE
 from parsing_rcnn.limits import MAX_PEOPLE, MAX_SIDE, MIN_MAX_SIDE
 
 NAMED = 8
@@ -146,10 +147,7 @@ class AnalyzeOptions(BaseModel):
     confidence: float = Field(0.5, ge=0, le=1, description="The lowest score of a person.")
     max_people: int = Field(MAX_PEOPLE, ge=1, le=MAX_PEOPLE, description="The most people, by score.")
     include: Annotated[list[Include], BeforeValidator(_split), Field(description="What the JSON carries.")] = [
-        Include.MASKS,
-        Include.PARTS,
-        Include.LABEL_MAP,
-        Include.IUV,
+        Include(name) for name in DEFAULT_INCLUDE
     ]
     mask_format: MaskFormat = Field(MaskFormat.RLE, description="How a silhouette is written.")
     max_side: int | None = Field(

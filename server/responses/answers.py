@@ -7,16 +7,15 @@ import uuid
 import zipfile
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from parsing_rcnn import draw, heads
 from parsing_rcnn.analyzer import ModelInfo
 from parsing_rcnn.codecs import jpeg, json, npz, png
 from parsing_rcnn.codecs.image import ImageLimits, decode
 from parsing_rcnn.drawing import hiding
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.maps.full_frame import inds_map
 from parsing_rcnn.people import People
+from parsing_rcnn.stopping import check_stopped
 from server.requests.options import (
     PICTURES,
     AnalyzeOptions,
@@ -195,7 +194,7 @@ def render(
     if what is Render.IUV:
         return png.encode_iuv(people.iuv_map(exact=exact)[0])
     if what is Render.INDS:
-        return png.encode_inds(instances(people, exact))
+        return png.encode_inds(inds_map(people, exact))
     original = decode(image, limits)
     if what is Render.CUTOUT:
         return png.encode_rgba(draw.cutout(original, people))
@@ -208,12 +207,6 @@ def render(
     else:
         drawn = draw.overlay(original, people)
     return jpeg.encode_rgb(drawn) if wanted is Format.JPEG else png.encode_rgb(drawn)
-
-
-def instances(people: People, exact: bool) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Which person each pixel belongs to, [H,W]; 0 is nobody. It fits the IUV if DensePose's head is trained, else the
-    parts."""
-    return people.iuv_map(exact)[1] if "densepose" in people.silhouette_tasks else people.instance_map(exact)
 
 
 def files(
@@ -229,11 +222,55 @@ def files(
     if people.parts is not None:
         found.append((f"{stem}_parts.png", png.encode_labels(people.label_map(options.exact))))
     if people.iuv is not None:
-        iuv, inds = people.iuv_map(options.exact)
-        if "densepose" not in people.silhouette_tasks:  # charts of an untrained head mean nothing: use the parts
-            inds = people.instance_map(options.exact)
+        iuv, instances = people.iuv_map(options.exact)
+        inds = inds_map(people, options.exact, instances)
         found += [(f"{stem}_IUV.png", png.encode_iuv(iuv)), (f"{stem}_INDS.png", png.encode_inds(inds))]
     return found
+
+
+class Archive:
+    """A zip that is sent while it is written, and has the bytes that it would have on a disk: sizes stand before the
+    files, as some readers of zips from a stream want them."""
+
+    def __init__(self) -> None:
+        self._unsent = _Unsent()
+        self._zip = _Zip(self._unsent, "w")  # PNGs are compressed
+
+    def add(self, contents: Files) -> bytes:
+        """The bytes of the zip with these files more. Each is removed from the list once it is packed."""
+        while contents:
+            check_stopped()
+            self._zip.writestr(*contents.pop(0))
+        return self._unsent.taken()
+
+    def end(self) -> bytes:
+        """The last bytes of the zip, its directory."""
+        self._zip.close()
+        return self._unsent.taken()
+
+
+class _Zip(zipfile.ZipFile):
+    def __del__(self) -> None:
+        """Write no directory: where the answer was given up, the file may be gone already."""
+
+
+class _Unsent(io.BytesIO):
+    """A file that has only what was written since it was last taken, at the places that this has in the whole."""
+
+    _begin = 0
+
+    def tell(self) -> int:
+        return self._begin + super().tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._begin + super().seek(offset - self._begin if whence == io.SEEK_SET else offset, whence)
+
+    def taken(self) -> bytes:
+        found = self.getvalue()
+        self.seek(self._begin)
+        self.truncate(0)
+        self._begin += len(found)
+        return found
 
 
 def pack(contents: Files) -> bytes:

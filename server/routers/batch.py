@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import PurePath
 from typing import Annotated, Any, TypeVar
@@ -14,12 +15,14 @@ from starlette.responses import Response
 
 from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.people import People
+from server.admission import Place
 from server.requests.call import Call, Route
-from server.requests.inputs import Picture, call_of, query_options, read_pictures, while_connected
+from server.requests.inputs import Picture, call_of, query_options, read_pictures
 from server.requests.negotiation import accepted, choose
 from server.requests.options import AnalyzeOptions, Format
 from server.responses import answers, documents
 from server.responses.documents import reference
+from server.responses.pieces import answer
 from server.responses.problems import UNEXPECTED, describe, responses
 from server.routers.analyze import EXAMPLE as ANALYSIS
 from server.routers.analyze import EXAMPLE_PICTURE, FORM_OPTIONS, TIMEOUT_PARAMETER
@@ -106,8 +109,8 @@ async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Dep
     """Send a form with one part `file` for each picture, or JSON with `images`.
 
     The pictures are computed one after the other, so a batch takes one place of the queue, and keeps it until the last
-    one is answered. Where the time of X-Timeout-Ms ends before the batch does, the rest of it has status 504; where it
-    ends before the batch is here, the answer has.
+    one is answered, but while the answer waits to be read. Where the time of X-Timeout-Ms ends before the batch does,
+    the rest of it has status 504; where it ends before the batch is here, the answer has.
     """
     wanted = choose(accepted(request.headers), None, _OFFERED)
     service: Service = request.app.state.service
@@ -117,54 +120,74 @@ async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Dep
         pictures, options = await read_pictures(request, options, call, partial(service.admit, call))
         request.scope["model"] = options.model
         options = answers.settle(options, wanted, service.engine.info)
-    batch = _Batch(request, service, options, call)
-    make = batch.archive if wanted is Format.ZIP else batch.document
-    with service.place(call):
-        try:
-            body = await while_connected(request, make(pictures))
-        finally:
-            if batch.begun < len(pictures):
-                service.cancelled(call.route, len(pictures) - batch.begun)
-    return Response(body, media_type=wanted.value, headers={"Vary": "Accept"})
+    batch = _Batch(request, service, options, call, pictures)
+    return await answer(request, batch.archive() if wanted is Format.ZIP else batch.document(), wanted.value)
 
 
 class _Batch:
-    """Computes the results of one batch, picture by picture."""
+    """Computes the results of one batch, picture by picture, in one place of the queue, which others have while the
+    client reads. What is yielded is held nowhere else meanwhile."""
 
-    def __init__(self, request: Request, service: Service, options: AnalyzeOptions, call: Call) -> None:
+    def __init__(
+        self,
+        request: Request,
+        service: Service,
+        options: AnalyzeOptions,
+        call: Call,
+        pictures: list[Picture | ParsingRCNNError],
+    ) -> None:
         self.request, self.service, self.options, self.call = request, service, options, call
+        self.pictures = pictures
         self.begun = 0  # pictures that got to `_one`, which counts them
 
-    async def document(self, pictures: list[Picture | ParsingRCNNError]) -> bytes:
+    async def document(self) -> AsyncGenerator[bytes, None]:
         """JSON with one result for each picture."""
 
         def encode(_: Picture, people: People) -> bytes:
             return answers.to_json(self.service.engine.info, self.options, people)
 
-        results = []
-        for index, picture in enumerate(pictures):
-            found = await self._one(picture, encode)
-            entry: dict[str, Any] = {"index": index, "name": getattr(picture, "name", ""), "status": 200}
-            if isinstance(found, ParsingRCNNError):
-                entry |= {"status": found.status, "problem": describe(self.request, found)}
-            else:
-                entry |= orjson.loads(found)
-            results.append(entry)
-        return orjson.dumps({"results": results})
+        with self._place() as place:
+            before = b'{"results":['
+            for index, picture in enumerate(self.pictures):
+                found = await self._one(picture, encode)
+                entry: dict[str, Any] = {"index": index, "name": getattr(picture, "name", ""), "status": 200}
+                if isinstance(found, ParsingRCNNError):
+                    entry |= {"status": found.status, "problem": describe(self.request, found)}
+                    made = [before + orjson.dumps(entry)]
+                else:
+                    made = [before + orjson.dumps(entry)[:-1] + b"," + found[1:]]
+                del found
+                with place.lent():
+                    yield made.pop()
+                before = b","
+            yield b"]}"
 
-    async def archive(self, pictures: list[Picture | ParsingRCNNError]) -> bytes:
+    async def archive(self) -> AsyncGenerator[bytes, None]:
         """A zip with the files of each picture, and errors.json where there are errors."""
-        files: answers.Files = []
-        errors: dict[str, Any] = {}
-        for stem, picture in zip(_stems(pictures), pictures, strict=True):
-            found = await self._one(picture, partial(self._files, stem))
-            if isinstance(found, ParsingRCNNError):
-                errors[stem] = describe(self.request, found)
-            else:
-                files += found
-        if errors:
-            files.append(("errors.json", orjson.dumps(errors, option=orjson.OPT_INDENT_2)))
-        return await self.service.offload.run(0, answers.pack, files)
+        archive, errors = answers.Archive(), {}
+        run = partial(self.service.offload.run, 0)
+        with self._place() as place:
+            for stem, picture in zip(_stems(self.pictures), self.pictures, strict=True):
+                found = await self._one(picture, partial(self._files, stem))
+                if isinstance(found, ParsingRCNNError):
+                    errors[stem] = describe(self.request, found)
+                    continue
+                made = [await run(archive.add, found)]
+                with place.lent():
+                    yield made.pop()
+            if errors:
+                described = orjson.dumps(errors, option=orjson.OPT_INDENT_2)
+                yield await run(archive.add, [("errors.json", described)])
+            yield await run(archive.end)
+
+    @contextmanager
+    def _place(self) -> Iterator[Place]:
+        with self.service.place(self.call) as place:
+            try:
+                yield place
+            finally:
+                if self.begun < len(self.pictures):
+                    self.service.cancelled(self.call.route, len(self.pictures) - self.begun)
 
     def _files(self, stem: str, picture: Picture, people: People) -> answers.Files:
         document = answers.to_json(self.service.engine.info, self.options, people)

@@ -21,10 +21,11 @@ from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
 from parsing_rcnn.people import People
 from parsing_rcnn.tracking.numbering import Numbering
 from parsing_rcnn.tracking.tracker import DOUBTFUL
-from server.errors import Busy, MalformedRequest, Unauthorized
-from server.middleware.access import refuse
+from server.errors import MalformedRequest, Unauthorized
+from server.middleware.access import address_of, refuse
 from server.requests.call import Call, Route
 from server.requests.inputs import call_of
+from server.requests.memory import Share, UploadMemory
 from server.requests.options import (
     NAMED,
     NO_JPEG,
@@ -38,8 +39,8 @@ from server.requests.options import (
 )
 from server.responses.answers import settle
 from server.responses.problems import UNEXPECTED, describe
+from server.routers.stream_places import SILENT, Place, Places
 from server.service import Service
-from server.settings import Settings
 
 router = APIRouter()
 log = structlog.get_logger("server")
@@ -55,11 +56,21 @@ _FORMATS = {"json": Format.JSON, "png": Format.PNG, "jpeg": Format.JPEG, "npz": 
 
 @dataclass(frozen=True)
 class Frame:
-    """What a client sent in one message."""
+    """What a client sent in one message.
+
+    Attributes:
+        number: of the client.
+        picture: encoded.
+        share: what it holds of the memory for uploads, until it is answered or replaced.
+        refused: why there is no room for its picture, which is b"" then; None: there is.
+        arrived: seconds of `time.monotonic`.
+    """
 
     number: int
     picture: bytes
-    arrived: float = field(default_factory=time.monotonic)  # seconds
+    share: Share
+    refused: ParsingRCNNError | None = None
+    arrived: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)
@@ -91,9 +102,15 @@ class Mailbox:
         """Leave a frame. Returns whether it replaced one that was not taken."""
         replaced = self._frame is not None
         self.dropped += replaced
+        self.free()
         self._frame = frame
         self._filled.set()
         return replaced
+
+    def free(self) -> None:
+        """Give back the memory of the frame in it, which nobody will take."""
+        if self._frame is not None:
+            self._frame.share.end()
 
     async def take(self) -> Frame:
         """Wait for a frame, and take the newest one."""
@@ -116,37 +133,49 @@ async def stream(socket: WebSocket) -> None:
     With `track=true` everybody has a `tracker_id`, which is the same in every frame of this stream until a cut.
     """
     service: Service = socket.app.state.service
-    settings: Settings = socket.app.state.settings
+    places: Places = socket.app.state.places
     try:
         with service.counting(Route.STREAM):
-            wanted = _negotiate(socket, settings, service)
+            wanted = _negotiate(socket, service)
+            place = places.take()
     except ParsingRCNNError as error:
         await refuse(error, socket.scope, socket.receive, socket.send)
         return
     try:  # the client may leave while it is accepted, and must not keep its place
         await socket.accept(SUBPROTOCOL if socket.scope.get("subprotocols") else None)
-        await _serve(socket, service, wanted)
+        await _serve(socket, service, wanted, place)
     finally:
-        socket.app.state.open_streams -= 1
+        places.leave(place)
 
 
-async def _serve(socket: WebSocket, service: Service, wanted: Wanted) -> None:
-    """Take and answer frames until the client leaves."""
+async def _serve(socket: WebSocket, service: Service, wanted: Wanted, place: Place) -> None:
+    """Take and answer frames until the client leaves, or has to."""
     mailbox = Mailbox()
-    answering = asyncio.create_task(_answer(socket, mailbox, service, wanted))
+    answering = asyncio.create_task(_answer(socket, mailbox, service, wanted, place))
+    leaving = asyncio.create_task(_make_way(socket, place))
     try:
         with service.metrics.streams.track_inprogress():
-            await _receive(socket, mailbox, service, answering)
+            await _receive(socket, mailbox, service, answering, place)
     finally:
         answering.cancel()
-        await asyncio.gather(answering, return_exceptions=True)
+        leaving.cancel()
+        await asyncio.gather(answering, leaving, return_exceptions=True)
+        mailbox.free()
 
 
-def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> Wanted:
-    """Read the options, and take a place among the streams.
+async def _make_way(socket: WebSocket, place: Place) -> None:
+    """Close the stream when it has lost its place."""
+    await place.lost.wait()
+    reason = f"no frame for {SILENT:g} s, and another stream needs the place"
+    log.info("closed", reason=reason, client=address_of(socket.scope), request_id=socket.scope["request_id"])
+    await socket.close(1013, reason)  # try again later
+
+
+def _negotiate(socket: WebSocket, service: Service) -> Wanted:
+    """Read the options.
 
     Raises:
-        ParsingRCNNError: an option is invalid, the engine is not ready, or all places are taken.
+        ParsingRCNNError: an option is invalid, or the engine is not ready.
     """
     _check_subprotocols(socket.scope.get("subprotocols", []))
     wrong = repeated([name for name, _ in socket.query_params.multi_items()])
@@ -170,13 +199,7 @@ def _negotiate(socket: WebSocket, settings: Settings, service: Service) -> Wante
             raise InvalidOptions("track: pictures show no numbers; take format=json or format=npz")
         numbering = Numbering(options.confidence)
         options = options.model_copy(update={"confidence": min(options.confidence, DOUBTFUL)})
-    most = settings.max_streams
-    if socket.app.state.open_streams >= most:
-        are = "stream is" if most == 1 else "streams are"
-        raise Busy(f"{most} {are} open, which is the limit (--max-streams): come back in {Busy.retry_after} s")
-    call = replace(call_of(socket, Route.STREAM), deadline=None)
-    socket.app.state.open_streams += 1
-    return Wanted(options, wanted, call, numbering)
+    return Wanted(options, wanted, replace(call_of(socket, Route.STREAM), deadline=None), numbering)
 
 
 def _check_subprotocols(offered: list[str]) -> None:
@@ -224,22 +247,42 @@ def _multi(socket: WebSocket) -> dict[str, list[str]]:
     return {key: socket.query_params.getlist(key) for key in socket.query_params}
 
 
-async def _receive(socket: WebSocket, mailbox: Mailbox, service: Service, answering: asyncio.Task[None]) -> None:
+async def _receive(
+    socket: WebSocket, mailbox: Mailbox, service: Service, answering: asyncio.Task[None], place: Place
+) -> None:
     while not answering.done():
         try:
-            message = await socket.receive()
-            if message["type"] == "websocket.disconnect":
+            data = await _message(socket)
+            if data is None:
                 return
-            data = message.get("bytes")
-            if data is None or len(data) < HEADER.size:
+            if len(data) < HEADER.size:
                 detail = "a message is binary: u32 frame_id, u32 flags (little endian), then an encoded picture"
                 await _problem(socket, None, mailbox, MalformedRequest(detail))
                 continue
         except (WebSocketDisconnect, RuntimeError):
             return
-        number, _ = HEADER.unpack_from(data)
-        if mailbox.put(Frame(number, data[HEADER.size :])):
+        place.heard()
+        mailbox.free()  # room for the frame that replaces the one in there
+        if mailbox.put(_frame(data, socket.app.state.uploads)):
             service.metrics.dropped.inc()
+        del data  # while the next one is waited for
+
+
+async def _message(socket: WebSocket) -> bytes | None:
+    """The next message; b"" if it is text, None if the client is gone."""
+    message = await socket.receive()
+    return None if message["type"] == "websocket.disconnect" else message.get("bytes") or b""
+
+
+def _frame(data: bytes, memory: UploadMemory) -> Frame:
+    number, _ = HEADER.unpack_from(data)
+    share = Share(memory)
+    try:
+        share.hold(len(data))
+    except ParsingRCNNError as error:
+        share.end()
+        return Frame(number, b"", share, error.with_traceback(None))  # which would keep the message
+    return Frame(number, data[HEADER.size :], share)
 
 
 def _followed(frame: Frame, numbering: Numbering, service: Service, people: People) -> People:
@@ -271,30 +314,47 @@ async def _next(socket: WebSocket, mailbox: Mailbox) -> Frame:
             socket.scope["identify"]()
 
 
-async def _answer(socket: WebSocket, mailbox: Mailbox, service: Service, wanted: Wanted) -> None:
-    call, numbering = wanted.call, wanted.numbering
+async def _answer(socket: WebSocket, mailbox: Mailbox, service: Service, wanted: Wanted, place: Place) -> None:
     while True:
         try:
             frame = await _next(socket, mailbox)
+            place.begin()
+            try:
+                await _answer_one(socket, frame, mailbox, service, wanted)
+            finally:
+                frame.share.end()
+                place.end()
+            del frame  # while the next one is waited for
         except Unauthorized as error:
             await socket.close(1008, error.title)
             return
-        try:
-            socket.scope["identify"]()  # the key may have been revoked since the stream was opened
-            with service.counting(call.route):
-                service.admit(call)
-            follow = None if numbering is None else partial(_followed, frame, numbering, service)
-            answer = await service.analyze(frame.picture, wanted.options, wanted.format, call, follow)
-        except ParsingRCNNError as error:
-            await _problem(socket, frame.number, mailbox, error)
-            if isinstance(error, Unauthorized):
-                await socket.close(1008, error.title)
-                return
-            continue
-        except Exception as error:
-            log.error("unexpected error", path="/v1/stream", exc_info=error)
-            await _problem(socket, frame.number, mailbox, ParsingRCNNError(UNEXPECTED))
-            continue
+
+
+async def _answer_one(socket: WebSocket, frame: Frame, mailbox: Mailbox, service: Service, wanted: Wanted) -> None:
+    """Send the answer to a frame, or its error.
+
+    Raises:
+        Unauthorized: the key was revoked. That was sent, too.
+    """
+    call, numbering = wanted.call, wanted.numbering
+    try:
+        socket.scope["identify"]()  # the key may have been revoked since the stream was opened
+        if frame.refused is not None:
+            service.metrics.requests.labels(call.route, frame.refused.code).inc()
+            await _problem(socket, frame.number, mailbox, frame.refused)
+            return
+        with service.counting(call.route):
+            service.admit(call)
+        follow = None if numbering is None else partial(_followed, frame, numbering, service)
+        answer = await service.analyze(frame.picture, wanted.options, wanted.format, call, follow)
+    except ParsingRCNNError as error:
+        await _problem(socket, frame.number, mailbox, error)
+        if isinstance(error, Unauthorized):
+            raise
+    except Exception as error:
+        log.error("unexpected error", path="/v1/stream", exc_info=error)
+        await _problem(socket, frame.number, mailbox, ParsingRCNNError(UNEXPECTED))
+    else:
         if wanted.format is not Format.JSON:
             await socket.send_bytes(HEADER.pack(frame.number, 0) + answer.body)
         else:

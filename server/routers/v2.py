@@ -21,7 +21,8 @@ from server.catalogue import VERSION, Catalogue
 from server.engines.base import Engine
 from server.inference_protocol import InferRequest, encode, parse
 from server.requests.call import Call, Route
-from server.requests.inputs import aside, call_of, reading, refuse_coding, while_connected
+from server.requests.inputs import aside, call_of, read_body, reading, refuse_coding, while_connected
+from server.requests.memory import Share
 from server.responses.documents import Error, reference
 from server.responses.headers import answer_headers
 from server.routers.analyze import EXAMPLE_PICTURE
@@ -253,9 +254,13 @@ async def infer(request: Request, model: _Model, version: str | None = None) -> 
         service.admit(call)
         refuse_coding(request)
         async with reading(call):
-            body = await request.body()
+            body = await read_body(request)
+        share: Share = request.scope["share"]
+        share.hold(len(body))  # the picture is copied out of it
         length_of_json = request.headers.get(LENGTH_HEADER)
         parsed = await aside(request, len(body), parse, body, length_of_json, catalogue.outputs(model))
+        del body
+        share.keep(len(parsed.image))
         options, call = _options(model, parsed, call)
         info = service.engine.info
         used = (info.of(options.model).name, info.version)

@@ -340,6 +340,10 @@ def test_hadolint_has_nothing_to_say() -> None:
 def test_compose_names_what_exists() -> None:
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
     services = compose["services"]
+    scraped = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
+    for host in ("gateway", "gateway-triton"):  # a machine's own pages, and Prometheus, and nobody else's pages
+        assert services[host]["environment"] == {"PARSING_RCNN_HOSTS": host}
+        assert f'"{host}:8080"' in scraped
     for name, service in services.items():
         for place in service.get("volumes", []):
             source = place.split(":")[0]

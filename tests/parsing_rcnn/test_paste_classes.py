@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from parsing_rcnn.maps.paste import interpolate, paste_probabilities, paste_smooth, pixel_window
+from parsing_rcnn.maps import paste
+from parsing_rcnn.maps.paste import (
+    interpolate,
+    paste_charts,
+    paste_iuv,
+    paste_probabilities,
+    paste_smooth,
+    pixel_window,
+)
 
 SIZE = (90, 120)
 
@@ -39,6 +47,26 @@ def test_the_best_class_of_every_pixel(cells: int) -> None:
         probabilities = np.rint(np.stack(soft) * 255).astype(np.uint8)
         exact = paste_probabilities(probabilities, box, window)
         np.testing.assert_array_equal(exact, everywhere(list(probabilities.astype(np.float32)), box))
+
+
+def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        low, extent = rng.uniform(-40, 40, 2), rng.uniform(20, 160, 2)
+        box = np.concatenate([low, low + extent]).astype(np.float32)
+        window, labels = pixel_window(box, SIZE), blobs(rng, 32)
+        soft = [cv2.GaussianBlur((labels == k).astype(np.float32), (5, 5), 0.8) for k in range(7)]
+        probabilities = np.rint(np.stack(soft) * 255).astype(np.uint8)
+        iuv = np.stack([labels, *rng.integers(0, 256, (2, 32, 32), np.uint8)])
+        found = []
+        for side in (11, 500):
+            monkeypatch.setattr(paste, "_TILE", side)
+            parts, (charts, uv) = paste_probabilities(probabilities, box, window), paste_charts(iuv, box, window)
+            found.append((parts, charts, np.rint(uv * 255).astype(np.uint8)))
+            np.testing.assert_array_equal(paste_iuv(iuv, box, window), np.stack([charts, *found[-1][2]]))
+        for tiles, whole in zip(*found, strict=True):  # but for the last digits
+            assert np.count_nonzero(tiles != whole) <= 2
+        assert np.abs(found[0][2].astype(int) - found[1][2]).max() <= 1
 
 
 def test_a_class_begins_at_the_edge_of_its_first_cell_however_large_cells_are() -> None:

@@ -15,7 +15,7 @@ from parsing_rcnn.errors import OutOfMemory
 from parsing_rcnn_client.sdk.wire import Busy, read_error
 from server.app import create_app
 from server.settings import Settings
-from tests.server.conftest import Live, Slow
+from tests.server.conftest import Live, Slow, wait_until_ready
 from tests.server.helpers import answered, metric, open_gate, post, until
 
 
@@ -133,3 +133,27 @@ def test_a_stream_too_many() -> None:
         assert refusal.value.response.status_code == 503
         assert json.loads(refusal.value.response.body)["status"] == 503
         assert counted(live, "stream", "busy") == 1
+
+
+def test_a_fault_of_the_gateway_while_a_body_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("server.routers.analyze.read_picture", broken)
+    app = create_app(Settings(), open_gate)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        wait_until_ready(client)
+        assert client.post("/v1/analyze", content=b"a").status_code == 500
+    found = app.state.metrics.registry.get_sample_value
+    assert found("parsing_rcnn_requests_total", {"route": "analyze", "outcome": "internal-error"}) == 1
+
+
+def test_wrong_options_of_a_body_are_the_callers_fault(photo_jpeg: bytes) -> None:
+    app = create_app(Settings(), open_gate)
+    with TestClient(app) as client:
+        wait_until_ready(client)
+        form = {"files": {"file": ("a.jpg", photo_jpeg)}, "data": {"options": '{"confidence": 7}'}}
+        assert client.post("/v1/analyze", **form).status_code == 422
+    found = app.state.metrics.registry.get_sample_value
+    assert found("parsing_rcnn_requests_total", {"route": "analyze", "outcome": "invalid-options"}) == 1
+    assert found("parsing_rcnn_requests_total", {"route": "analyze", "outcome": "internal-error"}) == 0

@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,12 +15,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from structlog.testing import capture_logs
 
 from parsing_rcnn.analyzer import Options
+from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import People
+from parsing_rcnn.stopping import check_stopped
+from server import offload as offload_module
 from server.offload import Offload
 from server.responses import answers
 from server.settings import Settings
+from tests.server.clock import Deadlines
 from tests.server.conftest import Live, Slow
 from tests.server.helpers import metric, post, until
 
@@ -65,8 +71,8 @@ def jpeg(width: int, height: int) -> bytes:
     return buffer.getvalue()
 
 
-def gateway(pixels: int) -> Live:
-    live = Live(Settings(), Nobody)
+def gateway(pixels: int, load: Callable[[], Slow] = Nobody) -> Live:
+    live = Live(Settings(), load)
     live.app.state.service.offload = Offload(pixels)
     return live
 
@@ -148,6 +154,142 @@ def test_large_pictures_come_in_the_order_of_coming_and_full_hd_waits_for_none()
 
     asyncio.run(asyncio.wait_for(draw(), 60))
     assert begun == ["first", "full hd", "alone", "after it"]
+
+
+class Crowd(Slow):
+    """Finds four people, each as large as the picture."""
+
+    def analyze(self, image: bytes | NDArray[np.uint8], options: Options = Options()) -> People:  # noqa: B008
+        width, height = Image.open(io.BytesIO(image)).size if isinstance(image, bytes) else image.shape[1::-1]
+        boxes = np.tile(np.array([0, 0, width, height], np.float32), (4, 1))
+        parts = np.ones((4, 8, 8), np.uint8)
+        return People(boxes, np.full(4, 0.9, np.float32), (height, width), parts=parts)
+
+
+@pytest.mark.parametrize("ends", ["the client goes", "the deadline comes"])
+def test_work_for_which_nobody_waits_ends_at_the_next_person(ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    crop, begun, gate, cropped = People.crop, threading.Event(), threading.Event(), []
+    deadlines = Deadlines(monkeypatch)
+
+    def slowly(people: People, index: int, exact: bool = False) -> Any:
+        cropped.append(index)
+        if index == 1:
+            begun.set()
+            assert gate.wait(120)
+        return crop(people, index, exact)
+
+    monkeypatch.setattr(People, "crop", slowly)
+    with gateway(5_000_000, Crowd) as live:
+        offload = live.app.state.service.offload
+        connection = post(live, jpeg(2000, 1500), "X-Timeout-Ms: 20000\r\n")
+        assert begun.wait(60)
+        if ends == "the client goes":
+            connection.close()
+        else:
+            deadlines.come()
+            assert connection.recv(4000).startswith(b"HTTP/1.1 504")
+            connection.close()
+        until(lambda: metric(live, "parsing_rcnn_held") == 0)
+        assert offload.held == 5_000_000  # it was told to end, but has not
+        gate.set()
+        until(lambda: offload.held == 0)
+    assert cropped == [0, 1]
+
+
+def test_people_larger_than_their_picture_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(monkeypatch)
+    with gateway(64_000_000, Crowd) as live, ThreadPoolExecutor(1) as pool:
+        address = f"http://{live.address}{URL}"
+        answer = pool.submit(httpx.post, address, content=jpeg(1000, 900), headers=PNG, timeout=120)
+        assert watched.begun.acquire(timeout=60)
+        assert live.app.state.service.offload.held == 4 * 1000 * 900
+        watched.gate.set()
+        assert answer.result().status_code == 200
+
+
+def test_photos_pass_a_giant_and_do_not_starve_the_next_one() -> None:
+    begun: list[str] = []
+    gates = {name: threading.Event() for name in ("giant", "photo", "second giant", "second photo")}
+
+    def work(name: str) -> None:
+        begun.append(name)
+        assert gates[name].wait(120)
+
+    async def draw() -> None:
+        offload = Offload(20_000_000)
+        tasks = {}
+        for pixels, name in ((64, "giant"), (3, "photo"), (20, "second giant"), (3, "second photo")):
+            tasks[name] = asyncio.create_task(offload.run(pixels * 1_000_000, work, name))
+            await asyncio.sleep(0)  # it stands in the line
+        await asyncio.to_thread(until, lambda: begun == ["giant", "photo"])
+        gates["photo"].set()  # the reserve is free for the second one
+        await asyncio.to_thread(until, lambda: begun == ["giant", "photo", "second photo"])
+        gates["giant"].set()  # the second photo is still drawn
+        await asyncio.to_thread(until, lambda: begun[3:] == ["second giant"])
+        for gate in gates.values():
+            gate.set()
+        await asyncio.gather(*tasks.values())
+        await asyncio.sleep(0)
+        assert (offload.held, offload.lent) == (0, 0)
+        await offload.close()
+
+    asyncio.run(asyncio.wait_for(draw(), 240))
+
+
+def test_who_leaves_the_line_lets_the_next_one_in() -> None:
+    gate = threading.Event()
+
+    async def draw() -> list[Any]:
+        offload = Offload(6_000_000)
+        first = asyncio.create_task(offload.run(3_000_000, gate.wait, 120))
+        await asyncio.sleep(0)
+        large = asyncio.create_task(offload.run(6_000_000, lambda: "large"))
+        after = asyncio.create_task(offload.run(3_000_000, lambda: "after"))
+        await asyncio.sleep(0)
+        large.cancel()
+        found = [await after]  # there is room for it beside the first
+        gate.set()
+        found.append(await first)
+        await offload.close()
+        return found
+
+    assert asyncio.run(asyncio.wait_for(draw(), 120)) == ["after", True]
+
+
+def test_the_end_stops_what_runs_and_does_not_wait_for_what_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offload_module, "_CLOSING", 0.5)
+    begun, gate = threading.Semaphore(0), threading.Event()
+
+    def stops() -> None:
+        begun.release()
+        while True:
+            check_stopped()
+            gate.wait(0.01)
+
+    def hangs() -> None:
+        begun.release()
+        gate.wait()
+
+    async def end() -> str:
+        offload = Offload()
+        stopping, hanging = (asyncio.create_task(offload.run(1, work)) for work in (stops, hangs))
+        for _ in range(2):
+            await asyncio.to_thread(begun.acquire)
+        with capture_logs() as lines:
+            await offload.close()
+        with pytest.raises(EngineUnavailable, match="the gateway stops"):
+            await stopping
+        with pytest.raises(EngineUnavailable, match="the gateway stops"):
+            await offload.run(3_000_000, hangs)
+        assert offload.held == 0
+        hanging.cancel()
+        return str(lines[-1]["event"])
+
+    try:
+        said = asyncio.run(asyncio.wait_for(end(), 120))
+    finally:
+        gate.set()
+    assert "cannot be interrupted" in said
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes are not tied to cores here")

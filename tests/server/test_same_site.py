@@ -85,6 +85,18 @@ def test_a_proxy_may_have_another_name(photo_jpeg: bytes, settings: dict[str, st
             assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.parametrize("more", [{"host": "0.0.0.0"}, {"host": "gateway"}, {"trusted_proxies": "127.0.0.1"}])
+def test_names_that_were_given_hold_wherever_it_listens(photo_jpeg: bytes, more: dict[str, str]) -> None:
+    """As in a container, which listens on all of its addresses and may be reached on its machine's 127.0.0.1."""
+    with Live(Settings(hosts="gateway", **more), open_gate) as live:  # type: ignore[arg-type]
+        for name in ("evil.example", f"evil.example:{live.port}", "gateway.evil.example"):
+            refused(post(live, photo_jpeg, Host=name, Origin=f"http://{name}"), 421, "--hosts", "localhost, gateway")
+        for name in ("gateway:8080", f"localhost:{live.port}", "10.1.2.3:8080", live.address, "[fd00::1]:8080"):
+            assert post(live, photo_jpeg, Host=name, Origin=f"http://{name}").status_code == 200, name
+        answer = httpx.get(f"http://{live.address}/readyz", headers={"Host": "evil.example"}, timeout=60)
+        assert answer.status_code == 421
+
+
 @pytest.mark.parametrize("wrong", ["http://photos.example", "photos.example:8080", "a b", "photos.example/"])
 def test_hosts_are_names(wrong: str) -> None:
     with pytest.raises(ValueError, match="a name without scheme, port and path"):

@@ -120,8 +120,8 @@ def test_the_help_of_a_flag_names_the_default_of_its_setting() -> None:
 
 
 def test_the_help_says_whom_a_gateway_believes_and_where() -> None:
-    """Who reads it must not take `--hosts` for a guard of a gateway that others reach, where it does nothing."""
+    """Who reads it must not think that a gateway that others reach looks at `Host` without being told to."""
     flags = get_type_hints(commands.serve, include_extras=True)
-    for said in ("while listening on 127.0.0.1", "* for all", "--trusted-proxies"):
+    for said in ("while listening on 127.0.0.1", "* for all", "without --trusted-proxies, else all"):
         assert said in get_args(flags["hosts"])[1].help
     assert "(default none)" in get_args(flags["trusted_proxies"])[1].help

@@ -187,3 +187,42 @@ def test_it_serves_where_standard_files_are_closed(photo_jpeg: bytes) -> None:
             assert rest()[0] == 200
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(120) == -signal.SIGTERM
+
+
+# the command, with a decoder that never ends
+HUNG = """
+import threading
+from pathlib import Path
+from parsing_rcnn.cli import main
+from parsing_rcnn.pipeline import Pipeline
+own = Pipeline.analyze
+def hung(self, image, *more, **named):
+    if isinstance(image, bytes) and image.endswith(b"hang"):
+        Path({begun!r}).touch()
+        threading.Event().wait()
+    return own(self, image, *more, **named)
+Pipeline.analyze = hung
+main()
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_the_end_does_not_wait_for_a_picture_that_never_ends(
+    sent: signal.Signals, photo_jpeg: bytes, tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    program = ("-c", HUNG.format(begun=str(begun)))
+    with serving(program=program, PARSING_RCNN_DRAIN_SECONDS="1") as served, killed_in_the_end(served):
+        served.answers("/readyz")
+        with served.upload(photo_jpeg + b"hang") as rest:
+            answer: list[int] = []
+            asking = threading.Thread(target=lambda: answer.append(rest()[0]))
+            asking.start()
+            until(begun.exists)
+            served.process.send_signal(sent)
+            _, said = served.process.communicate(timeout=400)
+            asking.join()
+    assert served.process.returncode == {signal.SIGTERM: -15, signal.SIGINT: 130}[sent]
+    assert answer == [503]
+    assert "work that cannot be interrupted" in said
+    assert "Traceback" not in said
