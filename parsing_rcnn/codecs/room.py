@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -22,9 +23,20 @@ class Room:
     """
 
     def __init__(self, pixels: int) -> None:
-        self.pixels, self.held = pixels, 0
+        self.pixels = pixels
+        self._begin()
+        if hasattr(os, "register_at_fork"):  # who has room or waits in the parent is not there in its child
+            os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        self._holders: dict[object, int] = {}  # turn -> pixels
         self._line: deque[object] = deque()
         self._changed = threading.Condition()
+
+    @property
+    def held(self) -> int:
+        """Pixels of the pictures in work."""
+        return sum(self._holders.values())
 
     @contextmanager
     def of(self, pixels: int) -> Iterator[None]:
@@ -36,24 +48,23 @@ class Room:
         if pixels <= SMALL:
             yield
             return
-        weight = min(pixels, self.pixels)
-        self._enter(weight)
+        turn = object()
         try:
+            self._enter(turn, min(pixels, self.pixels))
             yield
-        finally:
+        finally:  # however it is left, also by Ctrl-C while it is taken
+            self._holders.pop(turn, None)
             with self._changed:
-                self.held -= weight
                 self._changed.notify_all()
 
-    def _enter(self, weight: int) -> None:
-        turn = object()
+    def _enter(self, turn: object, weight: int) -> None:
         with self._changed:
             self._line.append(turn)
             try:
                 while self._line[0] is not turn or self.held + weight > self.pixels:
                     self._changed.wait(_LOOK)
                     check_stopped()
-                self.held += weight
+                self._holders[turn] = weight
             finally:
                 self._line.remove(turn)
                 self._changed.notify_all()

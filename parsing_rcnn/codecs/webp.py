@@ -84,6 +84,9 @@ def _still(body: memoryview, height: int, width: int, flags: int | None) -> byte
         if kind in (b"VP8 ", b"VP8L"):
             break
     if flags is not None:
+        kind, pixels = parts[-1] if parts else (b"", memoryview(b""))
+        if kind == b"VP8L" and len(pixels) > 4:
+            flags |= pixels[4] & _TRANSPARENT  # it says by itself whether it has alpha: programs forget the other bit
         head = (
             struct.pack("<I", flags & _TRANSPARENT)
             + struct.pack("<I", width - 1)[:3]

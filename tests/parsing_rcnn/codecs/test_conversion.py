@@ -136,6 +136,16 @@ def test_a_first_frame_that_is_smaller_than_its_canvas(lossless: bool, mode: str
     assert np.array_equal(found, whole(data))
 
 
+def test_lossless_webp_whose_metadata_forget_its_alpha() -> None:
+    still = encoded(noise((10, 6)).convert("RGBA"), "WEBP", lossless=True)
+    assert still[12:16] == b"VP8L"
+    head = bytes([0x08, 0, 0, 0]) + struct.pack("<I", 9)[:3] + struct.pack("<I", 5)[:3]
+    body = b"WEBPVP8X" + struct.pack("<I", 10) + head + still[12:]
+    data = b"RIFF" + struct.pack("<I", len(body)) + body
+    assert np.array_equal(decode(data), whole(data))
+    assert np.array_equal(decode(data), decode(still))
+
+
 @pytest.mark.parametrize("how", [{}, {"save_all": True}])
 def test_damaged_webp(how: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
     more = {"append_images": [noise((33, 17), 1)]} if "save_all" in how else {}

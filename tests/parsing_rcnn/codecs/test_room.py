@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -83,3 +85,34 @@ def test_what_is_decoded_whole_takes_room(monkeypatch: pytest.MonkeyPatch) -> No
     assert rooms("JPEG", cut=-20) == 1
     assert rooms("PNG") == 1
     assert rooms("WEBP") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process is forked here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_has_room() -> None:
+    """Threads of its parent that decode are not there, and never end."""
+    room = Room(10 * SMALL)
+    with room.of(10 * SMALL), room._changed:
+        if (child := os.fork()) == 0:
+            signal.alarm(60)
+            with room.of(10 * SMALL):
+                os._exit(3 if room.held == 10 * SMALL else 4)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+        assert room.held == 10 * SMALL
+
+
+def test_an_interrupt_while_room_is_taken_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = Room(10 * SMALL)
+    notify, left = room._changed.notify_all, iter([True])
+
+    def interrupted() -> None:
+        notify()
+        if next(left, False):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(room._changed, "notify_all", interrupted)
+    with pytest.raises(KeyboardInterrupt), room.of(6 * SMALL):
+        pass
+    assert room.held == 0
+    with room.of(10 * SMALL):
+        assert room.held == 10 * SMALL
