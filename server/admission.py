@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class Admission:
 
     def __init__(self, capacity: int, busy: int | None = None) -> None:
         self.capacity, self.busy, self.held = capacity, min(busy or capacity, capacity), 0
+        self._line: deque[asyncio.Event] = deque()  # those who lent their place, and wait to have one again
         self._latency = 0.0  # mean seconds of recent answers: about the time in which the queue empties
         self._refused = -math.inf  # time of the last refusal
 
@@ -40,11 +42,13 @@ class Admission:
         """
         now = time.monotonic()
         limit = self.busy if now - self._refused < _CALM else self.capacity
-        if self.held >= limit:
+        count = self.held + len(self._line)
+        if count >= limit:
             self._refused = now
             wait = min(max(math.ceil(self._latency), 1), _LONGEST_WAIT)
             raise Busy(
-                f"{self.held} pictures are in work or waiting, the limit is {limit}: come back in {wait} s", wait
+                f"{count} pictures are in work or waiting, the limit is {limit}: come back in {wait} s",
+                wait,
             )
 
     @contextmanager
@@ -59,34 +63,61 @@ class Admission:
         place = Place(self, time.monotonic())
         try:
             yield place
-            self._latency += 0.1 * (time.monotonic() - place.begin - self._latency)
+            self._latency += 0.1 * ((place.lent or time.monotonic()) - place.begin - self._latency)
         finally:
-            self.held -= 1
+            place.lend()
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self.held -= 1
+        self._call()
+
+    def _call(self) -> None:
+        while self._line and self.held < self.capacity:
+            self.held += 1
+            self._line.popleft().set()
+
+    async def again(self) -> None:
+        """Wait for a place, before those who come new."""
+        come = asyncio.Event()
+        self._line.append(come)
+        self._call()
+        try:
+            await come.wait()
+        except asyncio.CancelledError:
+            if come.is_set():
+                self.leave()
+            else:
+                self._line.remove(come)
+            raise
 
 
 @dataclass
 class Place:
-    """A place that is held.
+    """A place that is held, or lent.
 
     Attributes:
         admission: of which.
         begin: seconds of `time.monotonic`, without the time in which it was lent.
+        lent: since when others may have it; None: they may not.
     """
 
     admission: Admission
     begin: float
+    lent: float | None = None
 
-    @contextmanager
-    def lent(self) -> Iterator[None]:
-        """Let others have the place while nothing is computed, as while a client reads, which may be for ever. Then it
-        is taken again, even where no place is free."""
-        begin = time.monotonic()
-        self.admission.held -= 1
-        try:
-            yield
-        finally:
-            self.admission.held += 1
-            self.begin += time.monotonic() - begin
+    def lend(self) -> None:
+        """Let others have the place while nothing is computed, as while a client reads, which may be for ever."""
+        if self.lent is None:
+            self.lent = time.monotonic()
+            self.admission.leave()
+
+    async def again(self) -> None:
+        """Wait until there is one again, if it was lent."""
+        if self.lent is not None:
+            await self.admission.again()
+            self.begin += time.monotonic() - self.lent
+            self.lent = None
 
 
 @dataclass

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -36,7 +37,7 @@ class Threads:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
         self._working: set[Future[Any]] = set()
         self._ended = asyncio.Event()
-        self._name = name
+        self._name, self._closed = name, False
         _pools.add(self)
 
     @property
@@ -58,18 +59,26 @@ class Threads:
             Its result to come. Cancelling that drops the function if it still waits.
 
         Raises:
-            EngineUnavailable: the gateway stops.
+            EngineUnavailable: the gateway stops, or the system gives no more threads.
         """
-        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise EngineUnavailable("the gateway stops")
+        loop, dropped = asyncio.get_running_loop(), threading.Event()
+
+        def called() -> T:
+            if dropped.is_set():
+                raise CancelledError
+            return function(*arguments)
 
         def done(work: Future[T]) -> None:
             with suppress(RuntimeError):  # the loop is closed: the gateway did not wait for this
                 loop.call_soon_threadsafe(self._done, work, then)
 
         try:
-            work = self._pool.submit(function, *arguments)
-        except RuntimeError:
-            raise EngineUnavailable("the gateway stops") from None
+            work = self._pool.submit(called)
+        except RuntimeError as error:  # it waits in the queue all the same
+            dropped.set()
+            raise EngineUnavailable(f"the system starts no thread for this now: {error}") from None
         self._working.add(work)
         work.add_done_callback(done)
         return asyncio.wrap_future(work)
@@ -82,6 +91,7 @@ class Threads:
 
     async def close(self, seconds: float) -> None:
         """Drop what waits for a thread, and wait for what runs, for so many seconds; `working` says what is left."""
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):

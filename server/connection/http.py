@@ -57,11 +57,10 @@ class Connection(HttpToolsProtocol):
         self._again = b""  # a head that offered another protocol, rewritten without the offer
         self._open: list[RequestResponseCycle] = []  # the request in work, and the pipelined ones behind it
         self._deadline: asyncio.TimerHandle | None = None  # for what the client sends
-        self._reader: Reader | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
         self._reader = Reader(transport, self.limits, self.loop, self.readers)
+        super().connection_made(transport)
         self.quiet_since = self.loop.time()
         self._within(self.limits.head_seconds)
         beyond = len(self.connections) - self.limits.connections
@@ -150,6 +149,8 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(name, value)
+        if len(self.headers) >= self.limits.fields:
+            raise HeadersTooLarge(f"the request has more than {self.limits.fields} headers: send less")
         super().on_header(name, value.strip(b" \t"))  # the parser leaves blanks behind a value
 
     def _count(self, *fields: bytes) -> None:
@@ -171,6 +172,7 @@ class Connection(HttpToolsProtocol):
         if self.quiet_since is not None:
             self.quiet_since, self._asked = None, self.loop.time()
         self._within(None)
+        self._unset_keepalive_if_required()  # it may have begun with the end of the request before, in the same bytes
         self.transport.set_write_buffer_limits()  # as they are by default: see `_answered`
         super().on_headers_complete()
         if self.cycle is not None:
@@ -228,11 +230,17 @@ class Connection(HttpToolsProtocol):
                     cycle.keep_alive = self._ending = True
             await send(message)
 
-        await self.flow.drain()  # the next answer is made when the one before it is read, and not held beside it
+        try:
+            await self.flow.drain()  # the next answer is made when the one before it is read, and not held beside it
+        except asyncio.CancelledError:  # the gateway ends, and nobody can be told before that is read
+            cycle.disconnected = True
+            self.transport.close()
+            return
         await app(scope, receive, send_before_closing)
 
     def on_response_complete(self) -> None:
         more = bool(self.pipeline)
+        self._reader.next_answer()
         super().on_response_complete()
         if more:
             return
@@ -335,27 +343,24 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._reader is not None:
-            begun = [cycle.scope for cycle in self._open if cycle.response_started]
-            self._reader.begin(about(self.client, begun[-1] if begun else None))
+        begun = [cycle.scope for cycle in self._open if cycle.response_started]
+        self._reader.begin(about(self.client, begun[-1] if begun else None))
 
     @property
     def repeated_since(self) -> float | None:
         """Loop time since when its client has been reading what costs little to give again, answers to GET; None if it
         does not."""
         begun = [cycle for cycle in self._open if cycle.response_started]
-        reads = begun and self._reader is not None and self._reader.waits
+        reads = begun and self._reader.waits
         return self._asked if reads and begun[-1].scope["method"] != "POST" else None
 
     def make_way(self) -> None:
         """Close, though the client has not read everything."""
-        if self._reader is not None:
-            self._reader.let_go(room.REASON)
+        self._reader.let_go(room.REASON)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._reader is not None:
-            self._reader.end()
+        self._reader.end()
         if self._ending or (self.cycle is not None and self.cycle.response_complete):
             self._answered()
 
@@ -385,5 +390,5 @@ class Connection(HttpToolsProtocol):
 
     def _stop_timers(self) -> None:
         self._within(None)
-        if self._reader is not None:
-            self._reader.end()
+        self._unset_keepalive_if_required()  # else it keeps this connection, or ends a stream that follows on it
+        self._reader.end()

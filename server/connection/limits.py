@@ -29,8 +29,9 @@ class ConnectionLimits:
         connections: how many may be open at the same time; at the limit, the one that has been idle longest is closed.
         head_seconds: time for a request's line and headers to arrive, and for the handshake of a stream after them.
         head_bytes: size of a request's line and headers.
+        fields: headers of a request; each takes a hundred bytes more than it has.
         read_seconds: time in which a client must read some of its answer.
-        answer_seconds: time in which a client must read all of its answer.
+        answer_seconds: time in which a client must read all of its answer, without what it waits for the next piece.
         unread_bytes: of all answers together that wait to be read.
         pipelined: requests that may wait for the answers to those before them.
         probes: connections beyond `connections` over which probes are answered.
@@ -41,6 +42,7 @@ class ConnectionLimits:
     connections: int = 1000
     head_seconds: float = 10.0
     head_bytes: int = 64 * 1024
+    fields: int = 128
     read_seconds: float = 30.0
     answer_seconds: float = 600.0
     unread_bytes: int = 512 * 1024 * 1024

@@ -35,8 +35,12 @@ class Readers:
 
     def make_room(self) -> bool:
         """Let the slowest go while there are too many bytes. Returns whether there is room for another answer."""
-        while self.unread > self.limit and (slowest := self.slowest()):
-            slowest.let_go(f"answers that wait to be read have {self.unread} bytes, the limit is {self.limit}")
+        if self.unread > self.limit:
+            by_time = sorted(((reader.seconds_left, id(reader), reader) for reader in self._waiting), reverse=True)
+            for seconds, _, reader in by_time:
+                if self.unread <= self.limit or seconds <= _LONG:
+                    break
+                reader.let_go(f"answers that wait to be read have {self.unread} bytes, the limit is {self.limit}")
         return self.unread <= self.limit
 
     def slowest(self) -> Reader | None:
@@ -47,7 +51,8 @@ class Readers:
 
 class Reader(Patience):
     """Patience with a client that reads an answer. It must read all of it in `answer_seconds`, and at each look the
-    share of it for the time until then, so a large answer is not held for long for nobody.
+    share of it for the time until then, so a large answer is not held for long for nobody. Of an answer that is made
+    piece by piece, as the client reads, the pieces so far count, and the time that it took to read these.
 
     Args:
         transport: of the connection.
@@ -63,6 +68,7 @@ class Reader(Patience):
         self.size = 0  # bytes that are held here; the loop frees them when the last one is sent
         self._most, self._time, self._readers = limits.answer_seconds, loop.time, readers
         self._begun, self._whole = 0.0, 0  # loop time, and bytes to be read then
+        self._spent, self._read = 0.0, 0  # on earlier pieces of this answer: seconds, and bytes
 
     def begin(self, about: dict[str, str]) -> None:
         if not self.waits:
@@ -72,17 +78,27 @@ class Reader(Patience):
         super().begin(about)
 
     def end(self) -> None:
+        if self.waits:
+            self._spent += self._time() - self._begun
+            self._read += self._whole
         self._readers.remove(self)
         super().end()
+
+    def next_answer(self) -> None:
+        """What is written from now on is another answer, which has its own time."""
+        self._spent, self._read = 0.0, 0
 
     @property
     def seconds_left(self) -> float:
         """How long the client will need for what it has not read, if it reads on as it does."""
-        seconds, left = self._time() - self._begun, untaken(self._transport)
-        return left * seconds / max(self._whole - left, 1) if seconds > _FIRST else 0.0
+        seconds = self._time() - self._begun
+        if seconds <= _FIRST:
+            return 0.0
+        left = untaken(self._transport)
+        return left * seconds / max(self._whole - left, 1)
 
     def _lacks(self, before: int, left: int) -> str | None:
-        seconds, read = self._time() - self._begun, self._whole - left
-        if left and read < self._whole * seconds / self._most:
-            return f"in {seconds:.3g} s {read} of {self._whole} bytes were read: all may take {self._most:g} s"
+        seconds, whole = self._spent + self._time() - self._begun, self._read + self._whole
+        if left and whole - left < whole * seconds / self._most:
+            return f"in {seconds:.3g} s {whole - left} of {whole} bytes were read: all may take {self._most:g} s"
         return super()._lacks(before, left)

@@ -5,9 +5,9 @@ that sends a long message for one that is gone, and waits for ever for a handsha
 does not read.
 
 This relies on internals of uvicorn, so pyproject.toml bounds its version: `WebSocketsSansIOProtocol` with its methods
-`handle_events`, `handle_cont`, `handle_ping`, `handle_parser_exception`, `send_receive_event_to_app`, `schedule_ping`
-and `keepalive_timeout`, and its attributes `conn`, `queue`, `frames`, `writable`, `read_paused`, `close_sent`,
-`handshake_initiated`, `handshake_complete`, `pong_timer`, `pending_ping_payload` and `ping_timeout`.
+`handle_events`, `handle_cont`, `handle_ping`, `handle_parser_exception`, `send_receive_event_to_app`, `schedule_ping`,
+`send_keepalive_ping` and `keepalive_timeout`, and its attributes `conn`, `queue`, `frames`, `writable`, `read_paused`,
+`close_sent`, `handshake_initiated`, `handshake_complete`, `pong_timer`, `pending_ping_payload` and `ping_timeout`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from websockets.frames import CloseCode, Frame
 from websockets.protocol import State
 
 from server.connection.frames import Frames
-from server.connection.limits import ConnectionLimits, Patience, about
+from server.connection.limits import ConnectionLimits, Patience, about, untaken
 from server.requests.memory import Share, UploadMemory
 
 _TURN = 0.002  # seconds of parsing, after which other connections have their turn
@@ -54,6 +54,7 @@ class Stream(WebSocketsSansIOProtocol):
         self._frames = Frames()
         self._turn: asyncio.Handle | None = None  # the next turn of parsing, if one is due
         self._pong = b""  # to be sent when the client has read what is written
+        self._left = 0  # bytes that it had not read when it was last looked at, while its pong is waited for
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
@@ -91,7 +92,15 @@ class Stream(WebSocketsSansIOProtocol):
         self.pong_timer = self.pending_ping_payload = None
         self.schedule_ping()
 
+    def send_keepalive_ping(self) -> None:
+        super().send_keepalive_ping()
+        self._left = untaken(self.transport)
+
     def keepalive_timeout(self) -> None:
+        if (left := untaken(self.transport)) < self._left and self.ping_timeout is not None:
+            self._left = left  # it reads what was written before the ping, as slowly as it may
+            self.pong_timer = self.loop.call_later(self.ping_timeout, self.keepalive_timeout)
+            return
         if not (self.close_sent or self.transport.is_closing()):
             reason = f"nothing came for {self.ping_timeout:g} s after a ping"
             log.info("closed", reason=reason, **about(self.client, self.scope))
@@ -134,6 +143,8 @@ class Stream(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         self._within(None)
+        if self.pong_timer is not None and not self.close_sent:
+            self._alive()
         super().send_receive_event_to_app()
 
     def handle_cont(self, event: Frame) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
 import structlog
@@ -18,7 +18,9 @@ _WHOLE = 2**22  # bytes of an answer up to which it is sent whole
 log = structlog.get_logger("server")
 
 
-async def answer(request: Request, pieces: AsyncGenerator[bytes, None], media_type: str) -> Response:
+async def answer(
+    request: Request, pieces: AsyncGenerator[bytes, None], media_type: str, sent: Callable[[], None]
+) -> Response:
     """The answer of these pieces.
 
     A small one is whole before it begins, and says how long it is. A large one begins before its last pieces are made,
@@ -29,6 +31,7 @@ async def answer(request: Request, pieces: AsyncGenerator[bytes, None], media_ty
         request: whose client is watched. Where it speaks HTTP/1.0, which knows no chunks, the answer is whole.
         pieces: of the body; they are closed when the client leaves.
         media_type: of the body.
+        sent: called when a piece is about to be sent, after which the client reads for as long as it likes.
 
     Raises:
         ClientGone: the client disconnected before the answer began.
@@ -40,12 +43,15 @@ async def answer(request: Request, pieces: AsyncGenerator[bytes, None], media_ty
         if piece is None:
             return Response(b"".join(first), media_type=media_type, headers=headers)
         first.append(piece)
-    return _Streamed(_rest(request, first, pieces), media_type=media_type, headers=headers)
+    return _Streamed(_rest(request, first, pieces, sent), media_type=media_type, headers=headers)
 
 
-async def _rest(request: Request, first: list[bytes], pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+async def _rest(
+    request: Request, first: list[bytes], pieces: AsyncGenerator[bytes, None], sent: Callable[[], None]
+) -> AsyncIterator[bytes]:
     async with aclosing(pieces):
         while piece := first.pop(0) if first else await while_connected(request, anext(pieces, b"")):
+            sent()
             yield piece
             piece = b""  # the connection has it, and counts it among what waits to be read
             yield piece  # taken when what was sent is read: else the next piece would be made, and wait beside it

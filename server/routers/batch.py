@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +19,7 @@ from parsing_rcnn.people import People
 from server.admission import Place
 from server.requests.call import Call, Route
 from server.requests.inputs import Picture, call_of, query_options, read_pictures
+from server.requests.memory import Share
 from server.requests.negotiation import accepted, choose
 from server.requests.options import AnalyzeOptions, Format
 from server.responses import answers, documents
@@ -121,12 +123,13 @@ async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Dep
         request.scope["model"] = options.model
         options = answers.settle(options, wanted, service.engine.info)
     batch = _Batch(request, service, options, call, pictures)
-    return await answer(request, batch.archive() if wanted is Format.ZIP else batch.document(), wanted.value)
+    made = batch.archive() if wanted is Format.ZIP else batch.document()
+    return await answer(request, made, wanted.value, batch.lend)
 
 
 class _Batch:
-    """Computes the results of one batch, picture by picture, in one place of the queue, which others have while the
-    client reads. What is yielded is held nowhere else meanwhile."""
+    """Computes the results of one batch, picture by picture, in one place of the queue. Neither pictures that are
+    answered nor what is yielded are held any longer."""
 
     def __init__(
         self,
@@ -137,8 +140,13 @@ class _Batch:
         pictures: list[Picture | ParsingRCNNError],
     ) -> None:
         self.request, self.service, self.options, self.call = request, service, options, call
-        self.pictures = pictures
-        self.begun = 0  # pictures that got to `_one`, which counts them
+        self.stems, self.left = _stems(pictures), deque(pictures)
+        self.place: Place | None = None
+
+    def lend(self) -> None:
+        """Let others have the place while the client reads."""
+        if self.place is not None:
+            self.place.lend()
 
     async def document(self) -> AsyncGenerator[bytes, None]:
         """JSON with one result for each picture."""
@@ -146,19 +154,18 @@ class _Batch:
         def encode(_: Picture, people: People) -> bytes:
             return answers.to_json(self.service.engine.info, self.options, people)
 
-        with self._place() as place:
+        with self._placed() as place:
             before = b'{"results":['
-            for index, picture in enumerate(self.pictures):
-                found = await self._one(picture, encode)
-                entry: dict[str, Any] = {"index": index, "name": getattr(picture, "name", ""), "status": 200}
+            for index in range(len(self.left)):
+                entry: dict[str, Any] = {"index": index, "name": getattr(self.left[0], "name", ""), "status": 200}
+                found = await self._next(place, encode)
                 if isinstance(found, ParsingRCNNError):
                     entry |= {"status": found.status, "problem": describe(self.request, found)}
                     made = [before + orjson.dumps(entry)]
                 else:
                     made = [before + orjson.dumps(entry)[:-1] + b"," + found[1:]]
                 del found
-                with place.lent():
-                    yield made.pop()
+                yield made.pop()
                 before = b","
             yield b"]}"
 
@@ -166,48 +173,53 @@ class _Batch:
         """A zip with the files of each picture, and errors.json where there are errors."""
         archive, errors = answers.Archive(), {}
         run = partial(self.service.offload.run, 0)
-        with self._place() as place:
-            for stem, picture in zip(_stems(self.pictures), self.pictures, strict=True):
-                found = await self._one(picture, partial(self._files, stem))
+        with self._placed() as place:
+            for stem in self.stems:
+                found = await self._next(place, partial(self._files, stem))
                 if isinstance(found, ParsingRCNNError):
                     errors[stem] = describe(self.request, found)
                     continue
                 made = [await run(archive.add, found)]
-                with place.lent():
-                    yield made.pop()
+                yield made.pop()
             if errors:
                 described = orjson.dumps(errors, option=orjson.OPT_INDENT_2)
                 yield await run(archive.add, [("errors.json", described)])
             yield await run(archive.end)
 
     @contextmanager
-    def _place(self) -> Iterator[Place]:
-        with self.service.place(self.call) as place:
+    def _placed(self) -> Iterator[Place]:
+        with self.service.place(self.call) as self.place:
             try:
-                yield place
+                yield self.place
             finally:
-                if self.begun < len(self.pictures):
-                    self.service.cancelled(self.call.route, len(self.pictures) - self.begun)
+                if self.left:
+                    self.service.cancelled(self.call.route, len(self.left))
 
     def _files(self, stem: str, picture: Picture, people: People) -> answers.Files:
         document = answers.to_json(self.service.engine.info, self.options, people)
         return answers.files(stem, picture.data, self.service.limits, self.options, people, document)
 
-    async def _one(
-        self, picture: Picture | ParsingRCNNError, encode: Callable[[Picture, People], T]
-    ) -> T | ParsingRCNNError:
-        self.begun += 1
+    async def _next(self, place: Place, encode: Callable[[Picture, People], T]) -> T | ParsingRCNNError:
+        """What `encode` makes of the next picture, or why it has no answer."""
+        picture = self.left.popleft()
         if isinstance(picture, ParsingRCNNError):
             self.service.metrics.requests.labels(self.call.route, picture.code).inc()
             return picture
-        work = partial(encode, picture)
         try:
+            if place.lent is not None:
+                with self.service.counting(self.call.route):
+                    async with self.call.in_time():
+                        await place.again()
+            work = partial(encode, picture)
             body, _ = await self.service.run(picture.data, self.options.core(), work, self.call, placed=True)
         except ParsingRCNNError as error:
             return error
         except Exception as error:
             log.error("unexpected error", path=self.request.url.path, exc_info=error)
             return ParsingRCNNError(UNEXPECTED)  # the other pictures keep their answers
+        finally:
+            share: Share = self.request.scope["share"]
+            share.keep(max(share.size - len(picture.data), 0))
         return body
 
 

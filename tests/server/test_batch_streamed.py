@@ -118,6 +118,7 @@ def test_others_have_the_place_while_nobody_reads(
             assert waiting.begun.acquire(timeout=60)
             until(lambda: metric(live, 'parsing_rcnn_requests_total{outcome="ok",route="batch"}') == 1)
             until(lambda: metric(live, "parsing_rcnn_held") == 0)
+            assert live.app.state.uploads.held // len(photo_jpeg) == 2  # of three pictures one is answered
             waiting.gate.set()
             other = httpx.post(f"http://{live.address}/v1/analyze", content=photo_jpeg, timeout=60)
             assert other.status_code == 200  # the only place

@@ -25,7 +25,9 @@ from tests.server.clock import Clock
 from tests.server.conftest import Live, Slow
 from tests.server.helpers import answered, metric, post, until
 
-LIMITS = ConnectionLimits(connections=30, head_seconds=0.6, head_bytes=8192, read_seconds=0.5, linger_seconds=0.5)
+LIMITS = ConnectionLimits(
+    connections=30, head_seconds=0.6, head_bytes=8192, fields=1000, read_seconds=0.5, linger_seconds=0.5
+)
 NPZ = "Accept: application/x-npz\r\n"
 QUERY = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -102,6 +104,14 @@ def problem(answer: bytes, status: int, code: str) -> dict[str, object]:
 def test_headers_have_a_size(strict: Live, more: str) -> None:
     document = problem(everything(opened(strict, QUERY + more)), 431, "headers-too-large")
     assert "the limit is 8192" in str(document["detail"])
+
+
+def test_there_may_be_so_many_of_them(live: Live) -> None:
+    """Each takes more memory than its bytes."""
+    head, few = f"{QUERY}Connection: close\r\n", "".join(f"a{k}:b\r\n" for k in range(126))
+    assert everything(opened(live, f"{head}{few}\r\n")).startswith(b"HTTP/1.1 200")
+    document = problem(everything(opened(live, f"{head}{few}a:b\r\n\r\n")), 431, "headers-too-large")
+    assert "more than 128 headers" in str(document["detail"])
 
 
 def test_an_address_is_part_of_them(strict: Live) -> None:

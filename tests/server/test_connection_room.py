@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from structlog.testing import capture_logs
 from parsing_rcnn.analyzer import Options
 from parsing_rcnn.people import People
 from server.connection import ConnectionLimits
+from server.connection.readers import Reader, Readers
 from server.settings import Settings
 from tests.server.clock import Clock
 from tests.server.conftest import Live, Slow
@@ -256,3 +261,56 @@ def test_behind_a_wrong_handshake_nothing_is_left(photo_jpeg: bytes) -> None:
             assert wrong.recv(12) == b"HTTP/1.1 400"
         drained(live)
         assert everything(post(live, photo_jpeg, "Connection: close\r\n")).startswith(b"HTTP/1.1 200")
+
+
+class Unread:
+    """What a transport says of what is written and was not read."""
+
+    left, gone = 0, False
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
+
+    def get_extra_info(self, _: str) -> None:
+        return None
+
+    def abort(self) -> None:
+        self.gone = True
+
+
+class Seconds:
+    """A loop with one timer, in which a second passes when a test says so."""
+
+    now, due = 0.0, None
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, _: float, act: Callable[..., None], *arguments: Any) -> Any:
+        self.due = partial(act, *arguments)
+        return SimpleNamespace(cancel=lambda: setattr(self, "due", None))
+
+    def next(self) -> None:
+        self.now += 1
+        if self.due is not None:
+            self.due()
+
+
+@pytest.mark.parametrize("another", [False, True])
+def test_the_pieces_of_an_answer_have_its_time_together(another: bool) -> None:
+    """4 s for all: a second piece of 1 MB is read as fast as the first one, but for one second."""
+    loop, transport, readers = Seconds(), Unread(), Readers(2**30)
+    limits = ConnectionLimits(read_seconds=1, answer_seconds=4)
+    reader = Reader(transport, limits, loop, readers)  # type: ignore[arg-type]
+    for piece in range(2):
+        transport.left = 1_000_000
+        reader.begin({})
+        for _ in range(3):
+            transport.left -= 300_000
+            loop.next()
+            assert transport.gone is (piece == 1 and not another)
+        reader.end()
+        loop.now += 100  # the next one is computed
+        if another:
+            reader.next_answer()
+    assert readers.unread == 0

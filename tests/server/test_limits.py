@@ -344,3 +344,44 @@ def test_what_is_no_picture_does_not_wait_for_one(photo_jpeg: bytes) -> None:
         slow.gate.set()
         assert busy.recv(4000).startswith(b"HTTP/1.1 200")
         busy.close()
+
+
+def test_who_lent_a_place_waits_for_one_before_those_who_come_new() -> None:
+    async def lend() -> None:
+        admission = Admission(1)
+        with admission.place() as place:
+            place.lend()
+            place.lend()  # it is lent already
+            assert admission.held == 0
+            with admission.place():
+                waits = asyncio.create_task(place.again())
+                await asyncio.sleep(0)
+                assert not waits.done()
+                with pytest.raises(EngineUnavailable, match="2 pictures are in work or waiting, the limit is 1"):
+                    admission.check()
+            await waits
+            assert admission.held == 1
+            place.lend()
+        assert admission.held == 0
+
+    asyncio.run(lend())
+
+
+def test_who_gives_up_that_wait_leaves_no_place_behind() -> None:
+    async def give_up(before: bool) -> int:
+        admission = Admission(1)
+        with admission.place() as place:
+            place.lend()
+            with admission.place():
+                waits = asyncio.create_task(place.again())
+                await asyncio.sleep(0)
+                if before:
+                    waits.cancel()
+                    await asyncio.wait([waits])
+            waits.cancel()  # else: when it has the place, and does not know yet
+            await asyncio.wait([waits])
+            assert waits.cancelled()
+        with admission.place():
+            return admission.held
+
+    assert [asyncio.run(give_up(before)) for before in (True, False)] == [1, 1]

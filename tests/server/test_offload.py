@@ -312,3 +312,25 @@ def test_threads_are_for_the_cores_that_the_gateway_may_use() -> None:
         return len(begun)
 
     assert asyncio.run(twenty()) == 1 + 4
+
+
+def test_what_no_thread_could_be_started_for_does_not_run_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+
+    def fails(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def short_of_threads() -> None:
+        offload = Offload()
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", fails)
+            with pytest.raises(EngineUnavailable, match="starts no thread for this now: can't start new thread"):
+                await offload.run(60_000_000, done.append, "refused")
+        assert (offload.held, offload.lent) == (0, 0)
+        await offload.run(60_000_000, done.append, "asked again")
+        await offload.close()
+        with pytest.raises(EngineUnavailable, match="the gateway stops"):
+            await offload.run(1, done.append, "late")
+
+    asyncio.run(short_of_threads())
+    assert done == ["asked again"]

@@ -115,3 +115,30 @@ def test_cuts_change_nothing_but_when_a_long_frame_comes(most: int) -> None:
     assert taken == len(sent)
     assert all(payload in fed for payload in long)  # each in one piece
     assert max(len(piece) for piece in fed if piece not in long) <= max(most, 14)
+
+
+def test_who_reads_slowly_what_stands_before_a_ping_is_not_gone(
+    live: Live, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = 3_000_000
+    monkeypatch.setattr("server.connection.stream.untaken", lambda _: left)
+    with accepted(live) as connection, capture_logs() as lines:
+        clock.forward(PERIOD)  # a ping is sent
+        for _ in range(3):
+            left -= 1_000_000
+            clock.forward(PERIOD)
+        assert connection.recv(65536) == b"\x89\x04" + of(live, Stream)[0].pending_ping_payload
+        clock.forward(PERIOD)  # everything was read for a while, and nothing came
+        *_, (kind, payload) = messages(everything(connection))
+    assert (kind, struct.unpack_from(">H", payload)[0]) == (8, 1011)
+    assert len(closed(lines)) == 1
+
+
+def test_small_frames_are_a_sign_of_life(live: Live, clock: Clock) -> None:
+    with accepted(live) as connection, capture_logs() as lines:
+        for number in range(3):
+            clock.forward(PERIOD)
+            assert of(live, Stream)[0].pong_timer is not None
+            connection.sendall(long_frame(frame(number, b"")))
+            until(lambda: of(live, Stream)[0].pong_timer is None)
+        assert not closed(lines)
