@@ -6,6 +6,7 @@ export const minutes = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.f
 // it is the video's fault, which is the same however often it is asked
 export class Unplayable extends Problem {}
 
+const NEAR = 1; // seconds between a place and its frame, at the most
 const LATE = 1000; // milliseconds, after which no frame is waited for: of a page that is not seen none is drawn
 
 export class Film {
@@ -61,9 +62,17 @@ export class Film {
     this.video.currentTime = seconds;
   }
 
-  // A browser says that it is at a place before the frame of that place can be drawn.
+  // A browser says that it is at a place before the frame of that place can be drawn; and one of the place before may
+  // still be drawn while it goes there.
   expect() {
-    this.drawn = new Promise((done) => this.video.requestVideoFrameCallback(done));
+    const { video } = this;
+    this.drawn = new Promise((done) => {
+      const look = (_, { mediaTime }) => {
+        const old = video.seeking && Math.abs(mediaTime - video.currentTime) > NEAR;
+        return old ? video.requestVideoFrameCallback(look) : done();
+      };
+      video.requestVideoFrameCallback(look);
+    });
   }
 
   // The frame at this second of a paused video, for `still`.
