@@ -123,6 +123,7 @@ async def analyze_batch(request: Request, options: Annotated[AnalyzeOptions, Dep
         request.scope["model"] = options.model
         options = answers.settle(options, wanted, service.engine.info)
     batch = _Batch(request, service, options, call, pictures)
+    del pictures  # which the batch lets go, one after the other
     made = batch.archive() if wanted is Format.ZIP else batch.document()
     return await answer(request, made, wanted.value, batch.lend)
 
