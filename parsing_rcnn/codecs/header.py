@@ -14,6 +14,7 @@ from parsing_rcnn.errors import InvalidImage, UnsupportedImage
 
 Format = Literal["jpeg", "png", "webp"]
 
+_JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _NOT_ACCEPTED = (
     (b"GIF8", "GIF"),
@@ -106,14 +107,19 @@ def peek(data: bytes) -> ImageHeader:
     return header
 
 
+def is_jpeg(data: bytes) -> bool:
+    """Whether a picture begins as a JPEG does; it may be damaged behind that."""
+    return data.startswith(_JPEG_MAGIC)
+
+
 def _reader(data: bytes) -> Callable[[bytes], ImageHeader]:
-    if data.startswith(b"\xff\xd8\xff"):
+    if is_jpeg(data):
         return _peek_jpeg
     if data.startswith(_PNG_MAGIC):
         return _peek_png
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return _peek_webp
-    if any(magic.startswith(data[: len(magic)]) for magic in (b"\xff\xd8\xff", _PNG_MAGIC, b"RIFF")) and len(data) < 12:
+    if any(magic.startswith(data[: len(magic)]) for magic in (_JPEG_MAGIC, _PNG_MAGIC, b"RIFF")) and len(data) < 12:
         raise InvalidImage(f"the image ends inside its header ({len(data)} bytes): it is truncated")
     raise UnsupportedImage(f"the bytes are {_guess(data)}: JPEG, PNG and WebP are accepted")
 

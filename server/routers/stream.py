@@ -16,7 +16,8 @@ from fastapi import APIRouter, WebSocket
 from pydantic import TypeAdapter, ValidationError
 from starlette.websockets import WebSocketDisconnect
 
-from parsing_rcnn.codecs.image import decode, peek
+from parsing_rcnn.codecs.header import is_jpeg
+from parsing_rcnn.codecs.image import decode
 from parsing_rcnn.errors import InvalidOptions, ParsingRCNNError
 from parsing_rcnn.people import People
 from parsing_rcnn.tracking.numbering import Numbering
@@ -292,7 +293,7 @@ def _followed(frame: Frame, numbering: Numbering, service: Service, people: Peop
     decoded small, so they are decoded once, in full.
     """
     whole = partial(decode, frame.picture, service.limits)
-    if peek(frame.picture).format == "jpeg":
+    if is_jpeg(frame.picture):
         numbering.watch(whole(max_side=_SMALL))
         return numbering.number(people, frame.arrived, whole)
     picture = whole()
