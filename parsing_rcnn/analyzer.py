@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
+from operator import index
 from typing import Any, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.limits import MAX_PEOPLE, MAX_SIDE, MIN_MAX_SIDE
+from parsing_rcnn.geometry import Region
+from parsing_rcnn.limits import MAX_PEOPLE, MAX_SIDE, MAX_TILES, MIN_MAX_SIDE
 from parsing_rcnn.models import name_of, sizes_of
 from parsing_rcnn.people import People
 
@@ -29,6 +31,10 @@ class Options:
         part_probs: also keep the class probabilities, which the exact paste needs.
         max_side: scale the picture down to this longest side before anything else (None: never).
         model: one of `ModelInfo.models`, the same weights at other sizes (None: the engine's default).
+        region: x1, y1, x2, y2 in whole pixels of the upright picture: look at this part of it only, as large as the
+            network's input allows (None: at all of it). Boxes and maps stay those of the whole picture.
+        tiles: 2..4: look at the picture as a whole and in tiles as well, so many along its longer side, for small
+            people in large pictures (`parsing_rcnn.inference.tiles`). 1: as a whole only.
 
     Example:
         >>> Options.of(None, {"tasks": "parsing", "confidence": 0.3}) == Options(frozenset({"parsing"}), 0.3)
@@ -41,6 +47,8 @@ class Options:
     part_probs: bool = False
     max_side: int | None = None
     model: str | None = None
+    region: Region | None = None
+    tiles: int = 1
 
     def __post_init__(self) -> None:
         tasks: object = self.tasks
@@ -52,6 +60,8 @@ class Options:
                 raise InvalidOptions(f"tasks: expected their names, got {item!r}; choose from {', '.join(TASKS)}")
             names |= {part.strip() for part in item.split(",") if part.strip()}  # as the gateway reads them
         object.__setattr__(self, "tasks", frozenset(names))
+        if self.region is not None:
+            object.__setattr__(self, "region", region_of(self.region))
 
     @classmethod
     def of(cls, options: Options | None, keywords: Mapping[str, Any]) -> Options:
@@ -88,6 +98,33 @@ class Options:
         _check_range("max_people", self.max_people, 1, MAX_PEOPLE)
         if self.max_side is not None:
             _check_range("max_side", self.max_side, MIN_MAX_SIDE, MAX_SIDE)
+        _check_range("tiles", self.tiles, 1, MAX_TILES)
+
+
+def region_of(value: object) -> Region:
+    """The region that four numbers, or their text with commas between, are.
+
+    Raises:
+        InvalidOptions: they are not four whole numbers, or none of a region.
+
+    Example:
+        >>> region_of("10, 20, 110, 220")
+        (10, 20, 110, 220)
+    """
+    parts: list[object] = []
+    if isinstance(value, str):
+        parts += value.split(",")
+    elif isinstance(value, Iterable) and not isinstance(value, Mapping | bytes):
+        parts.extend(value)
+    try:
+        left, top, right, bottom = (int(p) if isinstance(p, str) else index(p) for p in parts)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        said = f"region: {str(value)[:60]!r} is not x1,y1,x2,y2 in whole pixels of the picture"
+        raise InvalidOptions(f"{said}, such as 0,0,640,360") from None
+    if not (0 <= left < right and 0 <= top < bottom):
+        said = f"region: {left},{top},{right},{bottom} has no pixels of a picture"
+        raise InvalidOptions(f"{said}: x1,y1,x2,y2 are its left, upper, right and lower edge, from 0 on")
+    return left, top, right, bottom
 
 
 def _check_range(name: str, value: Any, low: int, high: int, *, whole: bool = True) -> None:
@@ -107,6 +144,8 @@ class OptionKeywords(TypedDict, total=False):
     part_probs: bool
     max_side: int | None
     model: str | None
+    region: Region | None
+    tiles: int
 
 
 @dataclass(frozen=True)

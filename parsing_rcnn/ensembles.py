@@ -40,9 +40,12 @@ MODEL = "model"
 """Parameter of a request: the name of the card's model on whose canvases `preprocess` puts the picture. Without it, the
 parameter of this name of its configuration decides, or else the card."""
 
-_NUMBERS: dict[str, type[int] | type[float]] = {"confidence": float, "max_people": int, "max_side": int}
+REGION = "region"
+"""Parameter of a request: x1,y1,x2,y2, the part of the picture to look at."""
 
-PARAMETERS = (*_NUMBERS, MODEL)
+_NUMBERS: dict[str, type[int] | type[float]] = {"confidence": float, "max_people": int, "max_side": int, "tiles": int}
+
+PARAMETERS = (*_NUMBERS, MODEL, REGION)
 """Parameters of a request: `Options` without the tasks, which the ensemble's name says, and without `part_probs`, which
 no ensemble returns."""
 
@@ -195,6 +198,10 @@ def parameters_of(options: Options) -> dict[str, str | int]:
         if not isinstance(options.model, str):
             raise InvalidOptions(f"{MODEL}: {options.model!r} is no name")
         parameters[MODEL] = options.model
+    if options.region is not None:
+        parameters[REGION] = ",".join(map(str, options.region))
+    if options.tiles != 1:
+        parameters["tiles"] = _whole("tiles", options.tiles)
     return parameters
 
 
@@ -217,6 +224,8 @@ def options_of(parameters: Mapping[str, Any], more: Iterable[str] = ()) -> Optio
     }
     if MODEL in parameters:
         values[MODEL] = str(parameters[MODEL])
+    if REGION in parameters:
+        values[REGION] = str(parameters[REGION])
     return Options(**values)
 
 

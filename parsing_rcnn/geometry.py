@@ -12,6 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+Region = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in whole pixels of the upright original; its pixels are those from x1 up to, but without, x2."""
+
 PAD_VALUE = 114
 """Grey of the padding: near the mean of photos, so a border makes no strong edge."""
 
@@ -87,20 +90,23 @@ class Window:
             raise ValueError(f"a window has 6 numbers, got shape {np.shape(array)}")
         return cls(*(float(v) for v in values))
 
-    def to_image(self, boxes: NDArray[np.floating], *, clip: bool = True) -> NDArray[np.float32]:
-        """Canvas boxes [n,4] -> float32 [n,4] in pixels of the upright original, clipped to it or not."""
+    def to_image(
+        self, boxes: NDArray[np.floating], region: Region | None = None, *, clip: bool = True
+    ) -> NDArray[np.float32]:
+        """Canvas boxes [n,4] -> float32 [n,4] in pixels of the upright original, clipped to it, or to this region of
+        it, or not at all."""
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         offset = np.array([self.pad_left, self.pad_top] * 2)
         scale = np.array([self.scale_x, self.scale_y] * 2)
-        limit = np.array([self.width, self.height] * 2)
+        left, top, right, bottom = region or (0, 0, self.width, self.height)
         found = (boxes - offset) / scale
-        return np.asarray(np.clip(found, 0, limit) if clip else found, dtype=np.float32)
+        return np.asarray(np.clip(found, [left, top] * 2, [right, bottom] * 2) if clip else found, dtype=np.float32)
 
-    def clip(self, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Boxes [n,4] on this canvas, cut to where the picture lies: float32 [n,4]."""
-        low = np.array([self.pad_left, self.pad_top] * 2)
-        high = low + np.array([self.width * self.scale_x, self.height * self.scale_y] * 2)
-        return np.asarray(np.clip(np.asarray(boxes).reshape(-1, 4), low, high), dtype=np.float32)
+    def clip(self, boxes: NDArray[np.floating], region: Region | None = None) -> NDArray[np.float32]:
+        """Boxes [n,4] on this canvas, cut to where the picture, or this region of it, lies: float32 [n,4]."""
+        edges = np.array(region or (0, 0, self.width, self.height)) * ([self.scale_x, self.scale_y] * 2)
+        low, high = np.split(edges + [self.pad_left, self.pad_top] * 2, 2)
+        return np.asarray(np.clip(np.asarray(boxes).reshape(-1, 4), [*low] * 2, [*high] * 2), dtype=np.float32)
 
     def onto(self, other: Window, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
         """Boxes [n,4] on this canvas -> float32 [n,4] at the same places of the picture on another canvas."""

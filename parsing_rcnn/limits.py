@@ -12,6 +12,9 @@ MAX_SIDE = 16384
 MIN_MAX_SIDE = 32
 """The smallest `Options.max_side`, pixels."""
 
+MAX_TILES = 4
+"""The largest `Options.tiles`: with four along each side a picture is analysed 17 times."""
+
 MAX_PEOPLE = 64
 """People found in one picture: rows of the graphs' largest answer, and the largest `Options.max_people`."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsing_rcnn.analyzer import ModelInfo, OptionKeywords, Options
-from parsing_rcnn.codecs.image import ImageLimits, check, decode
+from parsing_rcnn.codecs.image import ImageLimits
 from parsing_rcnn.codecs.picture import Picture, load
-from parsing_rcnn.geometry import PAD_VALUE, Window, choose_canvas, fit, resize, shown_size, turned_size, within
+from parsing_rcnn.geometry import PAD_VALUE, Region, Window
 from parsing_rcnn.heads import resolve_options, untrained
 from parsing_rcnn.inference.compiled import in_order
-from parsing_rcnn.inference.two_sizes import united
+from parsing_rcnn.inference.tiles import joined, tiles_of, united_with_tiles
+from parsing_rcnn.inference.two_sizes import United, united
+from parsing_rcnn.inference.views import Source, placed, useful_side
 from parsing_rcnn.maps.framing import framed
 from parsing_rcnn.models import SecondSize, Sizes, sizes_of
 from parsing_rcnn.people import People
@@ -109,13 +112,7 @@ class GraphPipeline:
         options = resolve_options(self._info, options, keywords)
         options.validate()
         watch = Stopwatch()
-        image = load(image, bgr=bgr)
-        (canvas, window), *others = self._views(image, options, watch)
-        detections = self._detect(canvas, window, options)
-        for other in others:
-            detections = self._unite(window, detections, *other, options)
-        boxes, scores, features = detections
-        watch.lap("detector")
+        window, (boxes, scores, features) = self._everybody(Source(load(image, bgr=bgr), self.limits), options, watch)
         count = len(boxes)
         maps: dict[str, NDArray[Any]] = {}
         if "parsing" in options.tasks:
@@ -125,51 +122,67 @@ class GraphPipeline:
         if "densepose" in options.tasks:
             maps |= self._head(("densepose", False), partial(self.graphs.densepose, features), count)
             watch.lap("densepose")
-        return self.people(window, boxes, scores, maps, watch)
+        return self.people(window, boxes, scores, maps, watch, options.region)
 
-    def _views(self, image: Picture, options: Options, watch: Stopwatch) -> list[tuple[NDArray[np.uint8], Window]]:
-        """The picture on its canvas and, where the model has a second size, on a canvas of that too.
-
-        It is decoded for each size anew, as by a server that gets one request for each, so both give the same numbers.
-        """
+    def _everybody(self, source: Source, options: Options, watch: Stopwatch) -> tuple[Window, Detections]:
+        """Whom the views of a picture show that the options ask for: where the picture lies on the first view's canvas,
+        and the people on that."""
         sizes = self._sizes(options)
-        views = [self.preprocess(image, options, watch, None if options.model is None else sizes.canvases)]
-        if sizes.second is not None:
-            views.append(self.preprocess(image, options, watch, sizes.second.canvases))
-        return views
+        canvas, window = self.preprocess(source, options, watch, None if options.model is None else sizes.canvases)
+        detections = self._detect(canvas, window, options, watch)
+        if options.tiles > 1:
+            detections = self._unite_tiles(window, detections, source, options, watch)
+        elif sizes.second is not None:
+            detections = self._unite_sizes(window, detections, source, sizes.second, options, watch)
+        return window, detections
 
     def _sizes(self, options: Options) -> Sizes:
         """The sizes of the model that the options name. Graphs are compiled for a size when it is first needed."""
         return self._own if options.model is None else sizes_of(self._info.card, options.model)
 
-    def _detect(self, canvas: NDArray[np.uint8], window: Window, options: Options) -> Detections:
+    def _detect(self, canvas: NDArray[np.uint8], window: Window, options: Options, watch: Stopwatch) -> Detections:
         """The people on one canvas."""
         found = self._detector(canvas, window, np.array([options.confidence, options.max_people], np.float32))
+        watch.lap("detector")
         count = int(found["COUNT"][0])
         # a static detector has more rows than people
         return found["BOXES"][:count], found["SCORES"][:count], found["ROI_FEATURES"][: max(count, 1)]
 
-    def _unite(
-        self, window: Window, first: Detections, canvas: NDArray[np.uint8], other: Window, options: Options
+    def _unite_sizes(
+        self, window: Window, first: Detections, source: Source, second: SecondSize, options: Options, watch: Stopwatch
     ) -> Detections:
-        """Join the detections on the canvas of `window` with those on `canvas`, which is of the second size.
+        """Join the detections on the canvas of `window` with those on a canvas of the second size.
 
-        Args:
-            window: of the first canvas.
-            first: what was found there.
-            canvas: of the second size.
-            other: its window.
-            options: of the picture.
+        The picture is decoded for each size anew, as by a server that gets one request for each, so both give the same
+        numbers.
         """
-        second = self._sizes(options).second
-        assert second is not None
-        boxes, scores, features = self._detect(canvas, other, options)
+        canvas, other = self.preprocess(source, options, watch, second.canvases)
+        boxes, scores, features = self._detect(canvas, other, options, watch)
         boxes = other.onto(window, boxes)
-        limits = (second.below, options.confidence, options.max_people)
-        inside = (window.clip(first[0]), window.clip(boxes))  # people are compared by what the picture shows of them
-        who = united(inside, (first[1], scores), *limits)
-        rows = who.take(first[2][: len(first[0])], features[: len(boxes)])
-        return who.take(first[0], boxes), who.scores, rows if len(rows) else features[:1]
+        # people are compared by what the picture shows of them
+        inside = (window.clip(first[0], options.region), window.clip(boxes, options.region))
+        who = united(inside, (first[1], scores), second.below, options.confidence, options.max_people)
+        return _taken(who, first, (boxes, scores, features))
+
+    def _unite_tiles(
+        self, window: Window, first: Detections, source: Source, options: Options, watch: Stopwatch
+    ) -> Detections:
+        """Join the detections on the canvas of `window` with those on a canvas for each tile of the picture."""
+        region = options.region or (0, 0, source.width, source.height)
+        tiles, on_canvas, found, features = tiles_of(region, options.tiles), [], [], []
+        for tile in tiles:
+            own = replace(options, region=tile)
+            canvases = None if options.model is None else self._sizes(options).canvases
+            canvas, other = self.preprocess(source, own, watch, canvases)
+            boxes, scores, rows = self._detect(canvas, other, options, watch)
+            on_canvas.append(other.onto(window, boxes))
+            found.append((other.to_image(boxes, tile), scores))
+            features.append(rows[: len(boxes)])
+        once = joined(found, tiles, region)
+        boxes, scores = (np.concatenate([own[index] for own in found])[once] for index in range(2))
+        ours = (window.to_image(first[0], options.region), first[1])
+        who = united_with_tiles(ours, (boxes, scores), region, options.confidence, options.max_people)
+        return _taken(who, first, (np.concatenate(on_canvas)[once], scores, np.concatenate(features)[once]))
 
     def _detector(
         self,
@@ -200,9 +213,11 @@ class GraphPipeline:
         scores: NDArray[np.float32],
         maps: Mapping[str, NDArray[Any]],
         watch: Stopwatch,
+        region: Region | None = None,
     ) -> People:
-        """The result, made of boxes [n,4] on the canvas, scores [n] and the tensors of the heads that were run."""
-        boxes, maps = framed(window, boxes, maps, sweep=self.sweep)
+        """The result, made of boxes [n,4] on the canvas, scores [n] and the tensors of the heads that were run. Boxes
+        end at the edges of the picture, or of this region of it."""
+        boxes, maps = framed(window, boxes, maps, region, sweep=self.sweep)
         watch.lap("postprocess")
         return from_tensors(
             {**maps, "BOXES": boxes, "SCORES": scores},
@@ -214,33 +229,24 @@ class GraphPipeline:
 
     def preprocess(
         self,
-        image: Picture,
+        source: Source,
         options: Options,
         watch: Stopwatch,
         canvases: Sequence[tuple[int, int]] | None = None,
     ) -> tuple[NDArray[np.uint8], Window]:
-        """Encoded picture, path or RGB array -> (canvas uint8 [H,W,3], where the upright original lies on it).
+        """A picture -> (canvas uint8 [H,W,3] with it or `options.region` of it, where the upright original lies on it).
 
         Args:
             canvases: (height, width) to choose from instead of the model's own.
+
+        Raises:
+            InvalidOptions: the region is not inside the picture.
+            ParsingRCNNError: as of `parsing_rcnn.codecs.image.decode`.
         """
         canvases = canvases or self._info.canvases
-        image = load(image)
-        if isinstance(image, np.ndarray):
-            height, width = image.shape[:2]
-        else:
-            header = check(image, self.limits)
-            height, width = turned_size(header.height, header.width, header.orientation)
-            image = decode(image, self.limits, max_side=_useful_side(height, width, options.max_side, canvases))
+        image = source.decoded(useful_side(source, options, canvases))
         watch.lap("decode")
-        smaller = within(image.shape[0], image.shape[1], options.max_side)
-        if smaller is not None:
-            image = resize(image, *smaller)
-        canvas, inner = fit(image, canvases)
-        scale_y, scale_x = image.shape[0] / height, image.shape[1] / width
-        # as precise as the tensor WINDOW that carries it between the steps of a server
-        exact = Window(inner.scale_y * scale_y, inner.scale_x * scale_x, inner.pad_top, inner.pad_left, height, width)
-        window = Window.from_array(exact.to_array())
+        canvas, window = placed(image, source, options, canvases)
         watch.lap("preprocess")
         return canvas, window
 
@@ -323,8 +329,8 @@ class Pipeline(GraphPipeline):
         yield [*calls, partial(heads.parsing, np.zeros((1, *rows[0]), np.float32), probabilities=True)]
 
 
-def _useful_side(height: int, width: int, max_side: int | None, canvases: Sequence[tuple[int, int]]) -> int | None:
-    """The longest side that the canvas can show, or None for all of it: decoding a JPEG beyond it is wasted."""
-    shown = max(shown_size(height, width, choose_canvas(height, width, canvases)))
-    wanted = shown if max_side is None else min(shown, max_side)
-    return wanted if wanted < max(height, width) else None
+def _taken(who: United, first: Detections, second: Detections) -> Detections:
+    """The detections of whom each is taken from one of two views, with boxes on one canvas."""
+    boxes = who.take(first[0], second[0])
+    rows = who.take(first[2][: len(first[0])], second[2][: len(second[0])])
+    return boxes, who.scores, rows if len(rows) else first[2][:1]

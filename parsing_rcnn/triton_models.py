@@ -18,10 +18,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.ensembles import MODEL, PROBE, ROWS, options_of
+from parsing_rcnn.analyzer import region_of
+from parsing_rcnn.ensembles import MODEL, PROBE, REGION, ROWS, options_of
 from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.geometry import PAD_VALUE, Window
 from parsing_rcnn.inference.contention import Siblings
+from parsing_rcnn.inference.views import Source
 from parsing_rcnn.limits import MAX_PEOPLE
 from parsing_rcnn.maps.framing import framed
 from parsing_rcnn.models import all_canvases
@@ -130,7 +132,7 @@ class Single(Step):
 
 
 class Preprocess(Single):
-    """IMAGE, and the parameters confidence, max_people, max_side and model -> CANVAS, WINDOW, LIMITS."""
+    """IMAGE, and the parameters confidence, max_people, max_side, model and region -> CANVAS, WINDOW, LIMITS."""
 
     def open(self) -> None:
         self.pipeline = Pipeline(self.repository, graphs=())
@@ -165,7 +167,13 @@ class Preprocess(Single):
         options = options_of(parameters)
         options.validate()
         canvases = self.own if options.model is None else self.canvases(options.model)
-        canvas, window = self.pipeline.preprocess(bytes(image[0]), options, Stopwatch(), canvases)
+        if options.tiles > 1:
+            raise InvalidOptions(
+                "tiles: that is a request for each tile, whose answers the gateway (`parsing-rcnn serve --engine "
+                "triton`) and the SDK (`Client.triton`) put together; ask those, or give region, x1,y1,x2,y2"
+            )
+        source = Source(bytes(image[0]), self.pipeline.limits)
+        canvas, window = self.pipeline.preprocess(source, options, Stopwatch(), canvases)
         return {
             "CANVAS": canvas,
             "WINDOW": window.to_array(),
@@ -289,7 +297,9 @@ class Postprocess(Single):
         window = Window.from_array(inputs["WINDOW"])
         count = int(inputs["COUNT"][0])
         names = [name for name in ("SCORES", *ROWS) if name in inputs]
-        boxes, rows = framed(window, inputs["BOXES"][:count], {name: inputs[name][:count] for name in names})
+        maps = {name: inputs[name][:count] for name in names}
+        region = region_of(parameters[REGION]) if REGION in parameters else None
+        boxes, rows = framed(window, inputs["BOXES"][:count], maps, region)
         return {
             "BOXES": boxes,
             "IMAGE_SIZE": np.array([window.height, window.width]).astype(np.int32),

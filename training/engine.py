@@ -15,9 +15,9 @@ from torch import Tensor
 
 from parsing_rcnn.analyzer import ModelInfo, Options
 from parsing_rcnn.card import STEP
-from parsing_rcnn.codecs.image import check
-from parsing_rcnn.codecs.picture import Picture, load
-from parsing_rcnn.geometry import PAD_VALUE, Window, turned_size
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.geometry import PAD_VALUE, Window
+from parsing_rcnn.inference.views import Source
 from parsing_rcnn.own_classes import write_taxonomy
 from parsing_rcnn.pipeline import GraphPipeline, Stopwatch
 from parsing_rcnn.runtime import DENSEPOSE_OUTPUTS, DETECTOR_OUTPUTS, parsing_outputs
@@ -164,18 +164,23 @@ class TorchAnalyzer(GraphPipeline):
 
     def preprocess(
         self,
-        image: Picture,
+        source: Source,
         options: Options,
         watch: Stopwatch,
         canvases: Sequence[tuple[int, int]] | None = None,
     ) -> tuple[NDArray[np.uint8], Window]:
-        """See `GraphPipeline`."""
-        image = load(image)
+        """See `GraphPipeline`.
+
+        Raises:
+            InvalidOptions: a region, or tiles: a canvas of the picture's own size has none.
+        """
+        if options.region is not None:
+            raise InvalidOptions("region, tiles: a checkpoint looks at whole pictures; export it for others")
         data = self.config.data
         own = canvases is None and data.test_short_side is not None
         if canvases is None and data.test_short_side is not None:
-            canvases = [scaled_size(*self._size(image), data.test_short_side, data.test_longest_side)]
-        canvas, window = super().preprocess(image, options, watch, canvases)
+            canvases = [scaled_size(source.height, source.width, data.test_short_side, data.test_longest_side)]
+        canvas, window = super().preprocess(source, options, watch, canvases)
         if own:
             height, width = padded(*canvas.shape[:2])
             beyond = ((0, height - canvas.shape[0]), (0, width - canvas.shape[1]), (0, 0))
@@ -198,12 +203,6 @@ class TorchAnalyzer(GraphPipeline):
     ) -> dict[str, NDArray[Any]]:
         answer: dict[str, NDArray[Any]] = self._torch.detect(canvas, limits, self.extent(canvas, window))
         return answer
-
-    def _size(self, image: bytes | NDArray[np.uint8]) -> tuple[int, int]:
-        if isinstance(image, np.ndarray):
-            return (image.shape[0], image.shape[1]) if image.ndim == 3 and image.size else (1, 1)  # refused further on
-        header = check(image, self.limits)
-        return turned_size(header.height, header.width, header.orientation)
 
 
 def covered(window: Window) -> tuple[int, int]:

@@ -17,10 +17,10 @@ from parsing_rcnn.codecs.room import Room
 from parsing_rcnn.codecs.strips import to_rgb
 from parsing_rcnn.codecs.webp import decode_webp
 from parsing_rcnn.errors import ImageTooLarge, InvalidImage, ParsingRCNNError
-from parsing_rcnn.geometry import resize, turn_upright, within
+from parsing_rcnn.geometry import resize, turn_upright, turned_size, within
 from parsing_rcnn.limits import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE
 
-__all__ = ["ImageHeader", "ImageLimits", "check", "decode", "from_pillow", "peek"]
+__all__ = ["ImageHeader", "ImageLimits", "check", "decode", "from_pillow", "peek", "upright_size"]
 
 _MAX_SCANS = 100
 _USUAL_SCANS = 16
@@ -75,6 +75,16 @@ def check(data: bytes, limits: ImageLimits | None = None) -> ImageHeader:
     if header.scans > scans:
         raise InvalidImage(f"the JPEG has {header.scans} scans, the limit at its size is {scans}: save it as baseline")
     return header
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """(height, width) of the decoded picture, by its header.
+
+    Raises:
+        InvalidImage, UnsupportedImage: the header is not that of a picture.
+    """
+    header = peek(data)
+    return turned_size(header.height, header.width, header.orientation)
 
 
 def decode(data: bytes, limits: ImageLimits | None = None, max_side: int | None = None) -> NDArray[np.uint8]:

@@ -24,6 +24,9 @@ STYLES = ("pixelate", "blur")
 LOWEST_SCORE = 0.1
 """The lowest score of a box that is hidden: doubtful people are mostly people."""
 
+NOT_HIDDEN = "nobody outside of it is looked for, so nobody there would be hidden: leave it out where people are hidden"
+"""Why people are not hidden in a region of a picture alone."""
+
 _HEAD_NAMES = {"hat", "hair", "sunglasses", "face", "cap/hat", "helmet", "headwear", "eyewear"}
 _HEAD_CHARTS = 23  # I of the head in DensePose: 23 and 24
 _FACE_NAMES = {"sunglasses", "face", "eyewear"}
@@ -50,7 +53,12 @@ def lower_threshold(options: Options) -> Options:
     """The options with which an engine also finds doubtful people, who are to be hidden too.
 
     `apply_threshold` takes them out again.
+
+    Raises:
+        InvalidOptions: they ask for a region, beside which nobody would be hidden.
     """
+    if options.region is not None:
+        raise InvalidOptions(f"region: {NOT_HIDDEN}")
     # the default of max_people is the most: whoever asks for one person wants the others hidden all the same
     return replace(options, confidence=min(options.confidence, LOWEST_SCORE), max_people=Options.max_people)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.geometry import choose_canvas, iou, shown_size
+from parsing_rcnn.geometry import Region, choose_canvas, iou, shown_size
 from parsing_rcnn.models import SecondSize
 from parsing_rcnn.people import PER_PERSON, People
 
@@ -49,6 +49,8 @@ def united(
     below: float,
     confidence: float,
     most: int,
+    *,
+    longest: bool = False,
 ) -> United:
     """Join the boxes of two sizes.
 
@@ -58,6 +60,7 @@ def united(
         below: see `SecondSize`; where both sizes have a box of a person, the mean height counts.
         confidence: the lowest score kept.
         most: people kept, highest scores first.
+        longest: `below` is of the longer side of a box, not of its height.
 
     Example:
         >>> tall, small = np.array([[0, 0, 99, 400]], np.float32), np.array([[200, 0, 230, 90]], np.float32)
@@ -67,7 +70,8 @@ def united(
         >>> found.second.tolist(), found.rows.tolist(), [round(score, 2) for score in found.scores.tolist()]
         ([False, True], [0, 1], [0.9, 0.8])
     """
-    heights = [array[:, 3] - array[:, 1] for array in boxes]
+    sides = [array[:, 2:] - array[:, :2] for array in boxes]
+    heights = [array.max(1, initial=0) if longest else array[:, 1] for array in sides]
     answers: list[tuple[float, bool, int]] = []  # (score, of the second size, row)
     pairs = _pairs(*boxes)
     for one, other in pairs:
@@ -95,6 +99,7 @@ def united_people(
     canvases: Sequence[tuple[int, int]],
     confidence: float,
     most: int,
+    region: Region | None = None,
 ) -> People:
     """`united` for whole answers, such as a server's: the people of one picture, analysed with the same options.
 
@@ -105,6 +110,7 @@ def united_people(
         canvases: (height, width) of the first size, on which the height of people is measured.
         confidence: the lowest score kept.
         most: people kept, highest scores first.
+        region: of the picture, which both looked at; None: at all of it.
 
     Returns:
         Everybody once, without `tracker_id`; `timings` are the sums of both.
@@ -114,10 +120,19 @@ def united_people(
     """
     if first.image_size != second.image_size:
         raise ValueError(f"image_size: {first.image_size} and {second.image_size} are no picture's two answers")
-    height, width = first.image_size
+    height, width = first.image_size if region is None else (region[3] - region[1], region[2] - region[0])
     scale = shown_size(height, width, choose_canvas(height, width, canvases))[0] / height
     boxes = (first.boxes * np.float32(scale), second.boxes * np.float32(scale))
     who = united(boxes, (first.scores, second.scores), size.below, confidence, most)
+    return taken(who, first, second)
+
+
+def taken(who: United, first: People, second: People) -> People:
+    """The people of two answers of whom each is taken from one; `timings` are the sums of both.
+
+    Raises:
+        ValueError: only one answer has a map.
+    """
     fields: dict[str, Any] = {"scores": who.scores, "tracker_id": None}
     for name in PER_PERSON:
         if name in fields:

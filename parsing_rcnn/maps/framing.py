@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn.geometry import Window
+from parsing_rcnn.geometry import Region, Window
 from parsing_rcnn.maps.specks import swept
 
 _LABELS = ("PARTS", "IUV")  # values that cannot be averaged
@@ -27,7 +27,12 @@ Maps = dict[str, NDArray[Any]]
 
 
 def framed(
-    window: Window, boxes: NDArray[np.floating], maps: Mapping[str, NDArray[Any]], *, sweep: bool = True
+    window: Window,
+    boxes: NDArray[np.floating],
+    maps: Mapping[str, NDArray[Any]],
+    region: Region | None = None,
+    *,
+    sweep: bool = True,
 ) -> tuple[NDArray[np.float32], Maps]:
     """Boxes in pixels of the picture, and maps that cover these boxes.
 
@@ -36,13 +41,14 @@ def framed(
         boxes: [n,4] on the canvas.
         maps: by their tensors' names, [n,...]: PARTS [n,S,S], IUV [n,3,S,S], PART_PROBS [n,C,S,S], all uint8, cover
             those boxes; PART_SCORES and IUV_SCORES [n,C]; others are passed through.
+        region: of the picture, which alone was looked at.
         sweep: remove specks from the maps (`parsing_rcnn.maps.specks`).
 
     Returns:
-        (float32 [n,4] in pixels of the upright original, clipped to it; the maps and scores, with score 0 for classes
-        that no cell shows). Nothing is changed in place.
+        (float32 [n,4] in pixels of the upright original, clipped to it or to `region`; the maps and scores, with score
+        0 for classes that no cell shows). Nothing is changed in place.
     """
-    whole, cut = window.to_image(boxes, clip=False), window.to_image(boxes)
+    whole, cut = window.to_image(boxes, clip=False), window.to_image(boxes, region)
     rows = np.flatnonzero((whole != cut).any(axis=1))
     found = dict(maps)
     for name in (*_LABELS, *_LEVELS):

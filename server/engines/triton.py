@@ -20,7 +20,6 @@ from parsing_rcnn.analyzer import TASKS, ModelInfo, Options
 from parsing_rcnn.ensembles import OWN_CHANNEL, ensemble_of, names, parameters_of
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.geometry import Window
-from parsing_rcnn.inference.two_sizes import united_people
 from parsing_rcnn.maps.framing import framed
 from parsing_rcnn.models import default_of
 from parsing_rcnn.people import People
@@ -245,27 +244,13 @@ class TritonEngine:
         deadline = min(time.monotonic() + self._timeout, call.deadline or math.inf)
         TRACE.set(call.traceparent)
         try:
-            people = await self._at_all_sizes(image, options, deadline)
+            people = await self._requests.people(lambda own: self._somewhere(image, own, deadline), image, options)
         finally:
             self._held -= 1
             if not self._held:
                 self._idle.set()
         spent = round(1000 * (time.perf_counter() - begin), 3)
         return replace(people, timings={"triton": spent, "total": spent}), 0.0
-
-    async def _at_all_sizes(self, image: bytes, options: Options, deadline: float) -> People:
-        """Send one request, or one for each size at the same time. If one fails, the picture fails, and the other
-        request is left to Triton, as when the caller goes away."""
-        requests, sizes = self._requests.of(options)
-        if sizes.second is None:
-            return await self._somewhere(image, requests[0], deadline)
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._somewhere(image, request, deadline)) for request in requests]
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        at_first, at_second = (task.result() for task in tasks)
-        return united_people(at_first, at_second, sizes.second, sizes.canvases, options.confidence, options.max_people)
 
     async def _somewhere(self, image: bytes, options: Options, deadline: float) -> People:
         """Ask the least loaded server; if that is lost, ask another one, once."""
@@ -359,7 +344,7 @@ class TritonEngine:
         if "densepose" in options.tasks:
             heads.append(ask("densepose_head", features, DENSEPOSE_OUTPUTS))
         maps = {name: array[:count] for answer in await asyncio.gather(*heads) for name, array in answer.items()}
-        boxes, maps = framed(window, found["BOXES"][:count], maps)
+        boxes, maps = framed(window, found["BOXES"][:count], maps, options.region)
         tensors = {**maps, "BOXES": boxes, "SCORES": found["SCORES"][:count]}
         size = int(window.height), int(window.width)
         return from_tensors(tensors, size, taxonomy=self._repository.taxonomy)

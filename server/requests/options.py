@@ -10,9 +10,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from parsing_rcnn.analyzer import Options
+from parsing_rcnn.analyzer import Options, region_of
 from parsing_rcnn.codecs.json import DEFAULT_INCLUDE
-from parsing_rcnn.limits import MAX_PEOPLE, MAX_SIDE, MIN_MAX_SIDE
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.geometry import Region
+from parsing_rcnn.limits import MAX_PEOPLE, MAX_SIDE, MAX_TILES, MIN_MAX_SIDE
 
 NAMED = 8
 """How many wrong options, or names, an error lists: a client may send any number."""
@@ -110,6 +112,17 @@ def _split(value: Any) -> Any:
     return value
 
 
+def _edges(value: Any) -> Any:
+    """Accept a region as `x1,y1,x2,y2`, as repeated options of a query, or as a JSON list of numbers."""
+    items = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if items is None:
+        return None
+    try:
+        return region_of(items)
+    except InvalidOptions as error:
+        raise PydanticCustomError("region", "{what}", {"what": error.detail.removeprefix("region: ")}) from None
+
+
 class _JsonTypes(BaseModel):
     """Strict types for JSON. Numbers as text, and 1 for true, are accepted in queries only."""
 
@@ -118,6 +131,8 @@ class _JsonTypes(BaseModel):
     confidence: float = 0.0
     max_people: int = 0
     max_side: int | None = None
+    region: list[int] | str | None = None
+    tiles: int = 1
     exact: bool = False
 
 
@@ -133,6 +148,14 @@ _RENDER = (
 _MODEL = (
     "One of the names that /v1/models lists: the same weights at other sizes. Not given, it is the gateway's own. The "
     "first picture of another one waits about a second for its graphs."
+)
+_REGION = (
+    "x1,y1,x2,y2 in whole pixels of the upright picture: look at this part of it only, as large as the network's input "
+    "allows. Coordinates and maps stay those of the whole picture."
+)
+_TILES = (
+    "2 to 4: look at the picture as a whole and in tiles as well, so many along its longer side, for small people in "
+    "large pictures. That takes 3 to 17 times as long."
 )
 _HIDE = "What render=anonymise hides (default: heads)."
 _STYLE = "How render=anonymise hides it (default: pixelate)."
@@ -153,6 +176,8 @@ class AnalyzeOptions(BaseModel):
     max_side: int | None = Field(
         None, ge=MIN_MAX_SIDE, le=MAX_SIDE, description="Scale the picture down to this side first."
     )
+    region: Annotated[Region | None, BeforeValidator(_edges), Field(description=_REGION)] = None
+    tiles: int = Field(1, ge=1, le=MAX_TILES, description=_TILES)
     model: str | None = Field(None, description=_MODEL)
     exact: bool = Field(False, description="Paste probabilities, interpolate U and V: slower, cleaner edges.")
     render: Render | None = Field(None, description=_RENDER)
@@ -180,6 +205,8 @@ class AnalyzeOptions(BaseModel):
             part_probs=self.exact and Task.PARSING in self.tasks,
             max_side=self.max_side,
             model=self.model,
+            region=self.region,
+            tiles=self.tiles,
         )
 
 
@@ -200,7 +227,8 @@ def repeated(names: Sequence[str]) -> dict[str, str]:
     Args:
         names: of the query, each as often as it occurs.
     """
-    single = [name for name, field in AnalyzeOptions.model_fields.items() if not isinstance(field.default, list)]
+    several = {"region", *(name for name, own in AnalyzeOptions.model_fields.items() if isinstance(own.default, list))}
+    single = [name for name in AnalyzeOptions.model_fields if name not in several]
     counts = {name: names.count(name) for name in single}
     return {name: f"the query has it {n} times, and it has one value" for name, n in counts.items() if n > 1}
 

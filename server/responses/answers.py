@@ -62,7 +62,7 @@ def settle(options: AnalyzeOptions, wanted: Format, info: ModelInfo | None = Non
 
     Raises:
         InvalidOptions: `render` or `include` needs a task that is not in `tasks`; or the answer would show people whom
-            the caller wants to hide; or there is no such model.
+            the caller wants to hide, or hide nobody beside a region; or there is no such model.
     """
     _check_hiding(options, wanted)
     if info is not None:

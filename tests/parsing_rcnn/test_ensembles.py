@@ -53,7 +53,7 @@ def test_the_model_is_a_parameter_like_the_others() -> None:
     asked = parameters_of(options)
     assert asked == {"confidence": "0.5", "max_people": 3, "model": "large"}
     assert options_of(asked) == options
-    with pytest.raises(InvalidOptions, match=r"modell: there is no such parameter; there are .*, max_side, model$"):
+    with pytest.raises(InvalidOptions, match=r"modell: there is no such parameter; .*, tiles, model, region$"):
         options_of({"modell": "large"})
 
 

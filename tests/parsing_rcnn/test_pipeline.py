@@ -14,6 +14,7 @@ from export.rendered.pictures import render_scene
 from parsing_rcnn.analyzer import Options
 from parsing_rcnn.errors import InvalidImage, InvalidOptions
 from parsing_rcnn.geometry import turn_upright
+from parsing_rcnn.inference.views import Source
 from parsing_rcnn.pipeline import GraphPipeline, Pipeline, Stopwatch
 from parsing_rcnn.taxonomy import CIHP
 
@@ -103,7 +104,7 @@ def test_a_jpeg_lies_where_the_same_picture_does(pipeline: Pipeline, size: tuple
     for format, how in (("JPEG", {"quality": 98}), ("PNG", {"compress_level": 1})):
         encoded = io.BytesIO()
         Image.fromarray(stored).save(encoded, format, exif=exif, **how)
-        canvas, window = pipeline.preprocess(encoded.getvalue(), Options(), Stopwatch())
+        canvas, window = pipeline.preprocess(Source(encoded.getvalue(), pipeline.limits), Options(), Stopwatch())
         scales = np.array([window.scale_x, window.scale_y])
         columns, rows = np.rint(scales * [window.width, window.height]).astype(int)
         off = centre(canvas[:rows, :columns]) - wanted * scales  # pixels of the canvas
@@ -168,7 +169,7 @@ def test_the_longer_side_of_an_array_is_at_most_max_side(pipeline: Pipeline, wid
     image = np.zeros((32, 64, 3), np.uint8)
     image[:, ::2] = 200  # stripes of a pixel: half as large they are grey
     stripes = image if wide else np.ascontiguousarray(image.transpose(1, 0, 2))
-    canvas, window = pipeline.preprocess(stripes, Options(max_side=32), Stopwatch())
+    canvas, window = pipeline.preprocess(Source(stripes, pipeline.limits), Options(max_side=32), Stopwatch())
     rows, columns = round(window.scale_y * window.height), round(window.scale_x * window.width)
     assert (canvas[:rows, :columns] == 100).all()
 

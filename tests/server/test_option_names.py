@@ -26,7 +26,7 @@ def test_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "low", "high"), [("confidence", 0, 1), ("max_people", 1, 64), ("max_side", 32, 16384)]
+    ("name", "low", "high"), [("confidence", 0, 1), ("max_people", 1, 64), ("max_side", 32, 16384), ("tiles", 1, 4)]
 )
 def test_ranges(name: str, low: int, high: int) -> None:
     for value in (low, high):

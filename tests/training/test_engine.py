@@ -11,6 +11,7 @@ import torch
 
 from parsing_rcnn.analyzer import Options
 from parsing_rcnn.errors import InvalidImage
+from parsing_rcnn.inference.views import Source
 from parsing_rcnn.pipeline import Stopwatch
 from training.config import Config, load_config
 from training.engine import TorchAnalyzer
@@ -57,7 +58,7 @@ def test_every_picture_has_its_own_canvas(
     picture = np.full((height, width, 3), 10, np.uint8)
     encoded = cv2.imencode(".png", picture)[1].tobytes()
     for image in (picture, encoded):
-        canvas, window = engine.preprocess(image, Options(), Stopwatch())
+        canvas, window = engine.preprocess(Source(image, engine.limits), Options(), Stopwatch())
         assert canvas.shape == (*shape, 3)
         rows, columns = round(window.scale_y * height), round(window.scale_x * width)
         assert (rows, columns) == inner

@@ -22,6 +22,7 @@ from parsing_rcnn.analyzer import OptionKeywords, Options
 from parsing_rcnn.codecs.picture import Picture, load
 from parsing_rcnn.geometry import Window
 from parsing_rcnn.heads import resolve_options
+from parsing_rcnn.inference.views import Source
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Stopwatch
 from parsing_rcnn.runtime import parsing_outputs
@@ -156,7 +157,7 @@ class AugmentedAnalyzer(TorchAnalyzer):
             DivergedError: see `detected`.
         """
         options.validate()
-        views = self._all_views(load(image), options, watch)
+        views = self._all_views(Source(load(image), self.limits), options, watch)
         pyramids = [self.model.pyramid(to_images(view.canvas, self.model)) for view in views]
         boxes, scores, count = self._detect_all(views, pyramids, options)
         features = [
@@ -202,11 +203,11 @@ class AugmentedAnalyzer(TorchAnalyzer):
         maps = {name: answer[: len(boxes)].cpu().numpy() for name, answer in answers.items()}
         return self.people(views[0].window, boxes.cpu().numpy(), scores.cpu().numpy(), maps, watch)
 
-    def _all_views(self, image: bytes | NDArray[np.uint8], options: Options, watch: Stopwatch) -> list[CanvasView]:
-        first = CanvasView(*self.preprocess(image, options, watch))
+    def _all_views(self, source: Source, options: Options, watch: Stopwatch) -> list[CanvasView]:
+        first = CanvasView(*self.preprocess(source, options, watch))
         height, width = first.window.height, first.window.width
         shapes = [scaled_canvas(height, width, scale) for scale in self.scales]
-        views = [first, *(CanvasView(*self.preprocess(image, options, watch, [shape])) for shape in shapes)]
+        views = [first, *(CanvasView(*self.preprocess(source, options, watch, [shape])) for shape in shapes)]
         return [*views, *(view.mirrored() for view in views)] if self.flip else views
 
     def _detect_all(

@@ -80,6 +80,8 @@ def annotate(
             tasks=recorded.tasks | ({"parsing"} if coco else set()),
             zones=counted.zones(told=out is not None or recorded.jsonl is not None or as_json),
             max_side=people.max_side,
+            region=people.where(),
+            tiles=people.tiles,
         )
         video = Video(source, backend, piece.span(), encoded.encoding(out, backend))
         engine = engine_choice.open(timeout, SENT_QUALITY)

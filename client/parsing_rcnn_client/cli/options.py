@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from parsing_rcnn.limits import MAX_PEOPLE, MAX_SIDE, MIN_MAX_SIDE
+from parsing_rcnn.limits import MAX_PEOPLE, MAX_SIDE, MAX_TILES, MIN_MAX_SIDE
 
 if TYPE_CHECKING:
     from parsing_rcnn.analyzer import Analyzer
+    from parsing_rcnn.geometry import Region
     from parsing_rcnn_client.predict.drawings import Drawings
     from parsing_rcnn_client.video.layers import Look
 
@@ -124,6 +125,36 @@ class PeopleChoice:
             metavar="PIXELS",
         ),
     ] = None
+    region: Annotated[
+        str | None,
+        typer.Option(
+            help="Look at this part of the pictures only, at its full size; in pixels (default: at all of them).",
+            metavar="X1,Y1,X2,Y2",
+        ),
+    ] = None
+    tiles: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=MAX_TILES,
+            help="Look at pictures in overlapping tiles as well, so many along the longer side: for small people in "
+            "large pictures.",
+        ),
+    ] = 1
+
+    def where(self) -> Region | None:
+        """The region.
+
+        Raises:
+            InvalidOptions: it is none.
+        """
+        from parsing_rcnn.analyzer import region_of
+        from parsing_rcnn.errors import InvalidOptions
+
+        try:
+            return None if self.region is None else region_of(self.region)
+        except InvalidOptions as error:
+            raise InvalidOptions(f"--{error.detail}") from None
 
 
 @dataclass(frozen=True)

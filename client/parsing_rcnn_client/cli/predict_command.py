@@ -78,8 +78,16 @@ def predict(
     from parsing_rcnn_client.predict.predicting import predict_all
 
     named = frozenset(TASKS if tasks is None else [tasks])
-    options = Options(named, people.confidence, people.max_people, exact, people.max_side)
     try:
+        options = Options(
+            named,
+            people.confidence,
+            people.max_people,
+            exact,
+            people.max_side,
+            region=people.where(),
+            tiles=people.tiles,
+        )
         options.validate()
         if exact and (engine_choice.server or engine_choice.triton):
             raise InvalidOptions("--exact needs class probabilities, which do not travel: use the embedded engine")
@@ -158,6 +166,7 @@ def _planned(
 
     drawings = chosen.drawings(shown.drawings())
     drawings.require(options.tasks)
+    drawings.asked(options)  # which refuses a region beside which nobody would be hidden
     together.check(options.tasks)
     chosen.check(options.tasks, bgr=bgr)
     found = find_sources(sources, out)

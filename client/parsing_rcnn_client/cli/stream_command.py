@@ -149,6 +149,8 @@ def _live_settings(
         tasks=recorded.tasks,
         zones=counted.zones(told=told or recorded.jsonl is not None),
         max_side=people.max_side,
+        region=people.where(),
+        tiles=people.tiles,
     )
 
 

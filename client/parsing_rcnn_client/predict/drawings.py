@@ -89,7 +89,11 @@ class Drawings:
         require_trained(self.layers, _OF_CHARTS, charts_trained="densepose" not in untrained)
 
     def asked(self, options: Options) -> Options:
-        """What to ask an engine for: doubtful people as well where people are to be hidden."""
+        """What to ask an engine for: doubtful people as well where people are to be hidden.
+
+        Raises:
+            InvalidOptions: as of `hiding.lower_threshold`.
+        """
         return hiding.lower_threshold(options) if self.hides else options
 
     def told(self) -> dict[str, Any]:

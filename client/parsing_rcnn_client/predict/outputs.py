@@ -333,6 +333,8 @@ def _about(
             "exact": exact,
             "bgr": bgr,
             **({} if options.max_side is None else {"max_side": options.max_side}),
+            **({} if options.region is None else {"region": list(options.region)}),
+            **({} if options.tiles == 1 else {"tiles": options.tiles}),
             **({} if written == _ALL else {"write": sorted(written)}),
             **drawings.told(),
         }

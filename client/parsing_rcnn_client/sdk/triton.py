@@ -22,8 +22,7 @@ from parsing_rcnn.card import trained_in
 from parsing_rcnn.codecs.picture import Picture
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions, ParsingRCNNError
 from parsing_rcnn.heads import trained_of, untrained_of
-from parsing_rcnn.inference.two_sizes import united_people
-from parsing_rcnn.models import name_of, requests_of, sizes_of
+from parsing_rcnn.models import name_of
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP, Taxonomy
 from parsing_rcnn.tensors import from_tensors
@@ -33,6 +32,7 @@ from parsing_rcnn_client.sdk.retries import Outage, client_closed, retrying, sec
 from parsing_rcnn_client.sdk.triton_answers import tensors_of
 from parsing_rcnn_client.sdk.triton_card import card_of, lacks, require_model, taxonomy_with
 from parsing_rcnn_client.sdk.triton_errors import BROKEN, meaning_of
+from parsing_rcnn_client.sdk.triton_views import people_of
 from parsing_rcnn_client.sdk.wire import Busy, GatewayError, ModelMissing, encode_image, refuse_probabilities
 
 _log = logging.getLogger("parsing_rcnn_client")
@@ -182,18 +182,7 @@ class Triton:
         card = self._card_with(options.model, ensembles.ensemble_of(options.tasks), end)
         if not named:
             options = replace(options, tasks=trained_of(trained_in(card)))
-        if options.model is None or "models" not in card:
-            return self._at_one_size(data, options, end, card)
-        sizes = sizes_of(card, options.model)
-        if sizes.second is None:
-            return self._at_one_size(data, options, end, card)
-        own, other = (replace(options, model=name) for name in requests_of(card, options.model))
-        beside = self._beside.submit(self._at_one_size, data, other, end, card)
-        try:
-            first, second = self._at_one_size(data, own, end, card), beside.result()
-        finally:
-            beside.cancel()
-        return united_people(first, second, sizes.second, sizes.canvases, options.confidence, options.max_people)
+        return people_of(lambda own: self._at_one_size(data, own, end, card), self._beside, data, options, card)
 
     def _card_with(self, model: str | None, ensemble: str, end: float) -> dict[str, Any]:
         """What the server says of its model card: see `card_of`. It is kept, and asked for again after an outage, and

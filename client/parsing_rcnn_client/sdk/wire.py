@@ -209,6 +209,10 @@ def query_of(options: Options, *, tasks_named: bool = True) -> dict[str, str]:
         params["max_side"] = str(options.max_side)
     if options.model is not None:
         params["model"] = str(options.model)
+    if options.region is not None:
+        params["region"] = ",".join(map(str, options.region))
+    if options.tiles != 1:
+        params["tiles"] = str(options.tiles)
     return params
 
 

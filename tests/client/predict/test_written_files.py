@@ -109,6 +109,12 @@ def test_resume_goes_by_what_is_asked_for(photo: Path, tmp_path: Path, gateway_u
     assert "1 skipped" in predict(*given, "--write", "json,parts").stderr
     assert "1 picture," in predict(*given, "--max-side", "128").stderr
     assert json.loads((tmp_path / "out" / "photo.json").read_text())["options"]["max_side"] == 128
+    assert "1 picture," in predict(*given, "--region", "0,0,256,256", "--tiles", "2").stderr
+    options = json.loads((tmp_path / "out" / "photo.json").read_text())["options"]
+    assert (options["region"], options["tiles"]) == ([0, 0, 256, 256], 2)
+    people = People.load(tmp_path / "out" / "photo.npz")
+    assert len(people)
+    assert people.boxes.max() <= 256
 
 
 def test_an_overlay_that_shows_everybody_is_not_kept_beside_hidden_people(tmp_path: Path) -> None:
@@ -148,6 +154,9 @@ def test_a_photo_named_like_what_was_left_out_stays_a_photo(tmp_path: Path) -> N
         (["--write", "inds", "--tasks", ""], "--write inds needs the task densepose"),
         (["--layers", "boxes,parts", "--tasks", ""], "the layer parts needs the task parsing or densepose"),
         (["--max-side", "31"], "--max-side"),
+        (["--tiles", "5"], "--tiles"),
+        (["--region", "1,2,3"], "--region: '1,2,3' is not x1,y1,x2,y2 in whole pixels of the picture"),
+        (["--region", "0,0,9,9", "--layers", "anonymise"], "region: nobody outside of it is looked for"),
     ],
 )
 def test_what_does_not_go_together_is_refused(photo: Path, tmp_path: Path, arguments: list[str], says: str) -> None:

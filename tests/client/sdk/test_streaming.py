@@ -55,6 +55,7 @@ def test_a_frame_is_answered_as_by_analyze(url: str, photo_jpeg: bytes, ask: Ask
             (photo_jpeg, {}),
             (array, {}),
             (photo_jpeg, {"tasks": "densepose", "confidence": 0.1, "max_people": 1, "max_side": 256}),
+            (photo_jpeg, {"tasks": "", "confidence": 0.1, "region": (0, 0, 300, 512), "tiles": 2}),
         ):
             (answer,) = ask(url, [frame], options)
             number, picture, people, dropped = answer

@@ -48,8 +48,8 @@ def test_lines_of_a_camera_say_when_and_those_of_a_file_do_not(tmp_path: Path, c
 
 def test_frames_are_analysed_at_the_size_that_is_asked_for() -> None:
     engine = Sees()
-    live = Live(engine, LiveSettings(BOXES, max_side=48))
+    live = Live(engine, LiveSettings(BOXES, max_side=48, region=(0, 0, 9, 9), tiles=2))
     live.add("door", lambda: Walker(live), endless=False)
     until(lambda: not live.running)
     live.close()
-    assert {options.max_side for options in engine.options} == {48}
+    assert {(own.max_side, own.region, own.tiles) for own in engine.options} == {(48, (0, 0, 9, 9), 2)}

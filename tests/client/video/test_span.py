@@ -214,6 +214,8 @@ def test_a_codec_that_is_not_there_is_named_with_those_that_are() -> None:
         (["--crf", "52"], "--crf 52: choose from 0 (the best) to 51 (the smallest)"),
         (["--codec", "h265", "-o", "a.ts"], "a.ts: does not hold h265: name a .mp4, .mov, .mkv"),
         (["--max-side", "1"], "--max-side"),
+        (["--region", "9,9,9,9"], "--region: 9,9,9,9 has no pixels of a picture"),
+        (["--region", "0,0,9,9", "--layers", "anonymise"], "region: nobody outside of it is looked for"),
     ],
 )
 def test_wrong_values_are_named_with_their_choices(

@@ -88,6 +88,9 @@ def test_other_models_are_refused(triton: Running, scene: bytes, model: str, say
         ("", {}),
         ("&tasks=parsing&max_people=2&max_side=400", {"tasks": "parsing", "max_people": 2, "max_side": 400}),
         ("&tasks=", {"tasks": ""}),
+        ("&region=0,100,640,470", {"region": (0, 100, 640, 470)}),
+        ("&tiles=2&tasks=parsing", {"tiles": 2, "tasks": "parsing"}),
+        ("&tiles=3&region=0,100,640,470", {"tiles": 3, "region": (0, 100, 640, 470)}),
     ],
 )
 def test_the_gateway_answers_what_the_embedded_engine_does(
@@ -181,6 +184,12 @@ def test_the_sdk_puts_both_sizes_together(
     address = triton.grpc if transport == "grpc" else triton.http
     with Client.triton(f"{transport}://{address}") as client:
         close(client.analyze(scene, confidence=0.3, model="accurate"), people)
+        several: OptionKeywords = {"tiles": 2, "region": (0, 0, 600, 480), "confidence": 0.3}
+        for model in (None, "accurate", "large"):
+            ours = pipelines[model or "fast"].analyze(scene, **several)
+            found = client.analyze(scene, model=model, **several)
+            assert len(found) == len(ours) >= 4
+            close(found, ours)
         with pytest.raises(InvalidOptions, match="has no 'huge'; choose from fast, large, accurate, or leave it out"):
             client.analyze(scene, model="huge")
 

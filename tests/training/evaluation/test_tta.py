@@ -13,6 +13,7 @@ from scipy.io import savemat
 
 from parsing_rcnn.analyzer import Options
 from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.inference.views import Source
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import GraphPipeline, Stopwatch
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE_COARSE
@@ -151,7 +152,7 @@ def test_boxes_move_between_views(model: ParsingRCNN) -> None:
     analyzer = AugmentedAnalyzer(model, recipe(), canvases=CANVASES, scales=(192,), flip=True)
     picture = np.zeros((50, 100, 3), np.uint8)
     picture[10:30, 20:40] = 255
-    views = analyzer._all_views(picture, Options(), _watch())
+    views = analyzer._all_views(Source(picture, analyzer.limits), Options(), _watch())
     assert [view.canvas.shape[:2] for view in views] == [(96, 128), (192, 384), (96, 128), (192, 384)]
     box = torch.tensor([[20.0, 10.0, 40.0, 30.0]]) * 1.28  # where the bright square lies on the first canvas
     for view in views:
