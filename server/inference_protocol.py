@@ -33,7 +33,8 @@ class InferRequest:
     Attributes:
         id: of the client, sent back.
         image: the encoded picture.
-        parameters: of the request, as sent: confidence, max_people, max_side, model, timeout (microseconds).
+        parameters: of the request, as sent: confidence, max_people, max_side, region, tiles, model, timeout
+            (microseconds).
         outputs: name -> whether it is wanted as binary data, in the client's order. None: all of them.
         binary: whether outputs for which the client does not say so are wanted as binary data.
     """
