@@ -56,6 +56,7 @@ COPY --from=graphs /models /opt/engines
 COPY --from=plugin /build/build/plugin/libprcnn_plugin.so /build/build/plugin/libprcnn_triton.so \
     /opt/engines/build/plugin/
 COPY scripts/build_engines.sh /usr/local/bin/build_engines.sh
+COPY LICENSE NOTICE /usr/share/doc/parsing-rcnn/
 RUN install -d -o 1000 -g 1000 /models
 # where releases of that image keep trtexec
 ENV PATH=/usr/src/tensorrt/bin:/opt/tensorrt/bin:/workspace/tensorrt/bin:$PATH
@@ -73,7 +74,7 @@ RUN python3 -m pip install --no-cache-dir --disable-pip-version-check --target /
 RUN echo 'import sys; sys.path[:0] = ["/opt/parsing-rcnn", "/opt/packages"]' \
         > "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/parsing_rcnn.pth"
 # pyproject.toml marks the folder whose applications are found
-COPY pyproject.toml ./
+COPY pyproject.toml LICENSE NOTICE ./
 COPY server server
 COPY parsing_rcnn parsing_rcnn
 COPY model_repository model_repository
@@ -106,6 +107,6 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER 10001:10001
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=4)"]
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ.get(\"PARSING_RCNN_PORT\", 8080)}/readyz', timeout=4)"]
 ENTRYPOINT ["parsing-rcnn"]
 CMD ["serve"]
