@@ -38,7 +38,7 @@ from server.requests.call import TIMEOUT_HEADER, ClientGone, Route
 from server.requests.memory import UploadMemory
 from server.responses import documents
 from server.responses.headers import MODEL_HEADER, WARNINGS_HEADER
-from server.responses.problems import declare_keys, install
+from server.responses.problems import declare_keys, declare_refusals, install
 from server.routers import analyze, batch, health, models, page, stream, v2
 from server.routers.stream_places import Places
 from server.service import Service
@@ -233,6 +233,7 @@ def _declare_schemas(app: FastAPI) -> None:
             document = generate()
             document.setdefault("components", {}).setdefault("schemas", {}).update(documents.schemas())
             declare_keys(document)
+            declare_refusals(document)
             _give_examples(document)
             app.openapi_schema = document
         return app.openapi_schema

@@ -40,6 +40,8 @@ def problem(request: HTTPConnection, error: ParsingRCNNError, errors: list[dict[
     """The answer to a request that failed. Where waiting helps, a header says how long."""
     note(request.scope, error)
     headers = headers_of(error)
+    if error.status == HTTPStatus.REQUEST_TIMEOUT:  # the rest of its body is not waited for, nor sent again here
+        headers["Connection"] = "close"
     if request.url.path.startswith("/v2"):  # the Open Inference Protocol has a form of its own
         return Response(orjson.dumps({"error": error.detail}), error.status, headers, "application/json")
     return Response(orjson.dumps(describe(request, error, errors)), error.status, headers, MEDIA_TYPE)
@@ -120,6 +122,22 @@ def declare_keys(document: dict[str, Any]) -> None:
                 del operation["responses"]["422"]
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+
+
+def declare_refusals(document: dict[str, Any]) -> None:
+    """Declare in OpenAPI what stands before every route: pages from elsewhere (403) and other hosts (421); and the
+    header that says when to come again."""
+    wait = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
+    for path, operations in document["paths"].items():
+        kind, schema = ("application/json", "Error") if path.startswith("/v2") else (MEDIA_TYPE, "Problem")
+        content = {kind: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+        for method, operation in operations.items():
+            answers = operation["responses"]
+            for status in (403, 421) if method == "post" else (421,):
+                answers[str(status)] = {"description": HTTPStatus(status).phrase, "content": content}
+            for status in ("429", "503"):
+                if status in answers:
+                    answers[status]["headers"] = wait
 
 
 def install(app: FastAPI) -> None:

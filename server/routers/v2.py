@@ -59,10 +59,11 @@ def _catalogue(request: Request) -> Catalogue:
     return found
 
 
-def _known(model: str, version: str | None = None) -> str:
+def _known(request: Request, model: str) -> str:
     if model not in ENSEMBLES:
         raise ModelNotFound(f"there is no model {model[:60]!r}: choose one of {', '.join(ENSEMBLES)}")
-    if version not in (None, VERSION):
+    version = request.path_params.get("version", VERSION)
+    if version != VERSION:
         raise ModelNotFound(f"{model} has the version {VERSION}, not {str(version)[:20]!r}")
     return model
 
@@ -152,9 +153,9 @@ async def index(request: Request) -> list[dict[str, str]]:
     responses=_gives(_EXAMPLE_MODEL) | _errors(404),
 )
 @router.get("/v2/models/{model}/versions/{version}", include_in_schema=False)
-async def metadata(request: Request, model: _Model, version: str | None = None) -> dict[str, Any]:
+async def metadata(request: Request, model: _Model) -> dict[str, Any]:
     """Model metadata."""
-    return _catalogue(request).metadata(_known(model, version))
+    return _catalogue(request).metadata(_known(request, model))
 
 
 @router.get(
@@ -165,9 +166,9 @@ async def metadata(request: Request, model: _Model, version: str | None = None) 
     responses=_errors(401, 404, 503),
 )
 @router.get("/v2/models/{model}/versions/{version}/ready", include_in_schema=False, response_class=Response)
-async def model_ready(request: Request, model: _Model, version: str | None = None) -> Response:
+async def model_ready(request: Request, model: _Model) -> Response:
     """200 when it can."""
-    _known(model, version)
+    _known(request, model)
     return await ready(request)
 
 
@@ -178,9 +179,9 @@ async def model_ready(request: Request, model: _Model, version: str | None = Non
     responses=_gives(_EXAMPLE_CONFIGURATION) | _errors(404),
 )
 @router.get("/v2/models/{model}/versions/{version}/config", include_in_schema=False)
-async def configuration(request: Request, model: _Model, version: str | None = None) -> dict[str, Any]:
+async def configuration(request: Request, model: _Model) -> dict[str, Any]:
     """Triton's `ModelConfig` as JSON: perf_analyzer asks for it."""
-    return _catalogue(request).configurations[_known(model, version)]
+    return _catalogue(request).configurations[_known(request, model)]
 
 
 @router.get(
@@ -190,9 +191,9 @@ async def configuration(request: Request, model: _Model, version: str | None = N
     responses=_gives(_EXAMPLE_STATISTICS) | _errors(404),
 )
 @router.get("/v2/models/{model}/versions/{version}/stats", include_in_schema=False)
-async def statistics(request: Request, model: _Model, version: str | None = None) -> dict[str, Any]:
+async def statistics(request: Request, model: _Model) -> dict[str, Any]:
     """Counts and times since the start."""
-    name = _known(model, version)
+    name = _known(request, model)
     return {"model_stats": [_catalogue(request).statistics[name].document(name)]}
 
 
@@ -245,10 +246,11 @@ _ANSWER = {
     responses={200: _ANSWER, **_errors(400, 401, 404, 408, 413, 415, 422, 429, 503, 504)},
 )
 @router.post("/v2/models/{model}/versions/{version}/infer", include_in_schema=False, response_class=Response)
-async def infer(request: Request, model: _Model, version: str | None = None) -> Response:
-    """IMAGE is BYTES [1], an encoded picture. Parameters: confidence, max_people, max_side, model, timeout (us)."""
+async def infer(request: Request, model: _Model) -> Response:
+    """IMAGE is BYTES [1], an encoded picture. Parameters: confidence, max_people, max_side, region, tiles, model,
+    timeout (us)."""
     catalogue, service = _catalogue(request), _service(request)
-    statistics = catalogue.statistics[_known(model, version)]
+    statistics = catalogue.statistics[_known(request, model)]
     call = call_of(request, Route.INFER)
     with service.counting(call.route):
         service.admit(call)

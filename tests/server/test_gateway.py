@@ -118,6 +118,14 @@ def test_openapi_is_complete(client: TestClient) -> None:
             return own + [r for value in node.values() for r in references(value)]
         return [r for value in node for r in references(value)] if isinstance(node, list) else []
 
+    for operations in document["paths"].values():
+        for method, operation in operations.items():
+            assert "421" in operation["responses"]
+            assert ("403" in operation["responses"]) == (method == "post")
+            for status in {"429", "503"} & set(operation["responses"]):
+                assert "Retry-After" in operation["responses"][status]["headers"]
+    tensors = document["paths"]["/v2/models/{model}/infer"]["post"]
+    assert [parameter["name"] for parameter in tensors["parameters"]] == ["model"]
     for reference in references(document):
         assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]
 
