@@ -84,7 +84,9 @@ def create_app(settings: Settings | None = None, load: Callable[[], Analyzer] | 
     """
     settings = settings or Settings()
     engine, tracing, metrics = _engine(settings, load), Tracing(settings.otlp), Metrics()
-    service = Service(engine, settings.limits, metrics, TokenBuckets(settings.rate, settings.burst), tracing)
+    service = Service(
+        engine, settings.limits, metrics, TokenBuckets(settings.rate, settings.burst), tracing, settings.max_tiles
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -62,6 +62,7 @@ def serve(
     max_bytes: Annotated[int | None, typer.Option(help="Bytes of a picture (default 32 MiB).")] = None,
     max_pixels: Annotated[int | None, typer.Option(help="Pixels of a picture (default 64 million).")] = None,
     max_side: Annotated[int | None, typer.Option(help="Longest side of a picture (default 16384).")] = None,
+    max_tiles: Annotated[int | None, typer.Option(help="Tiles along a picture's longer side (default 4).")] = None,
     max_batch: Annotated[int | None, typer.Option(help="Pictures of a batch (default 16).")] = None,
     max_batch_bytes: Annotated[int | None, typer.Option(help="Bytes of a batch's body (default 128 MiB).")] = None,
     max_connections: Annotated[int | None, typer.Option(help="Connections at the same time (default 1000).")] = None,

@@ -17,6 +17,7 @@ from parsing_rcnn import heads
 from parsing_rcnn.analyzer import Options
 from parsing_rcnn.codecs.image import ImageHeader, ImageLimits, check
 from parsing_rcnn.errors import BrokenModel, InvalidOptions, OutOfMemory, ParsingRCNNError
+from parsing_rcnn.limits import MAX_TILES
 from parsing_rcnn.people import People
 from server.admission import Admission, Place, TokenBuckets
 from server.engines.base import Engine
@@ -62,12 +63,20 @@ class Service:
         metrics: counts pictures, people and times.
         rates: the limit of each caller.
         tracing: makes a span for each picture.
+        max_tiles: the largest `Options.tiles`.
     """
 
     def __init__(
-        self, engine: Engine, limits: ImageLimits, metrics: Metrics, rates: TokenBuckets, tracing: Tracing
+        self,
+        engine: Engine,
+        limits: ImageLimits,
+        metrics: Metrics,
+        rates: TokenBuckets,
+        tracing: Tracing,
+        max_tiles: int = MAX_TILES,
     ) -> None:
         self.engine, self.limits, self.metrics, self.rates, self.tracing = engine, limits, metrics, rates, tracing
+        self.max_tiles = max_tiles
         self.admission = Admission(engine.capacity, engine.busy)
         self.offload = Offload(max(limits.max_pixels, PIXELS))
         metrics.observe_held(lambda: self.admission.held)
@@ -185,6 +194,10 @@ class Service:
         self, image: bytes, options: Options, encode: Callable[[People], T], call: Call, placed: bool
     ) -> tuple[People, T, dict[str, float]]:
         try:
+            if options.tiles > self.max_tiles:
+                raise InvalidOptions(
+                    f"tiles: {options.tiles} is more than this gateway's {self.max_tiles} (--max-tiles)"
+                )
             header = await self._checked(image, call)  # before a place is taken
             with nullcontext() if placed else self.admission.place():
                 async with call.in_time():

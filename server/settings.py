@@ -14,7 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from parsing_rcnn.codecs.image import ImageLimits
-from parsing_rcnn.limits import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE, MAX_TIMEOUT_MS
+from parsing_rcnn.limits import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE, MAX_TILES, MAX_TIMEOUT_MS
 
 PREFIX = "PARSING_RCNN_"
 _OF_OTHERS = frozenset({"CACHE", "API_KEY"})  # variables of the runtimes and of the client
@@ -60,11 +60,14 @@ class Settings(BaseSettings):
         "on 127.0.0.1 without trusted proxies, else all.",
     )
     urls: bool = Field(False, description="Whether pictures may be given as https addresses.")
+    max_tiles: int = Field(
+        MAX_TILES, ge=1, le=MAX_TILES, description="The largest `tiles` of a picture, which is analysed up to 17 times."
+    )
     max_batch: int = Field(16, ge=1, le=256, description="Pictures of a batch.")
     max_batch_bytes: int = Field(128 * 1024 * 1024, ge=1024, description="Bytes of a batch's body.")
     max_streams: int = Field(8, ge=0, description="Streams that are open at the same time.")
     max_connections: int = Field(1000, ge=16, le=1_000_000, description="Connections that are open at the same time.")
-    upload_seconds: float = Field(30.0, gt=0, le=3600, description="How long a body may take to arrive.")
+    upload_seconds: float = Field(30.0, gt=0, le=3600, description="How long a body that arrives slowly may take.")
     upload_memory: int = Field(
         512 * 1024 * 1024,
         ge=1024,

@@ -135,9 +135,8 @@ def declare_refusals(document: dict[str, Any]) -> None:
             answers = operation["responses"]
             for status in (403, 421) if method == "post" else (421,):
                 answers[str(status)] = {"description": HTTPStatus(status).phrase, "content": content}
-            for status in ("429", "503"):
-                if status in answers:
-                    answers[status]["headers"] = wait
+            for later in {"429", "503"} & set(answers):
+                answers[later]["headers"] = wait
 
 
 def install(app: FastAPI) -> None:

@@ -13,7 +13,9 @@ from starlette.testclient import TestClient
 
 from export.rendered.pictures import render_scene
 from parsing_rcnn.pipeline import Pipeline
-from tests.server.conftest import Live
+from server.app import create_app
+from server.settings import Settings
+from tests.server.conftest import Live, wait_until_ready
 from tests.server.helpers import refused
 from tests.server.test_stream import frame, opened
 from tests.server.test_v2 import URL as INFER
@@ -98,6 +100,17 @@ def test_wrong_ones_are_refused_with_the_remedy(
     client: TestClient, street: bytes, query: str, words: tuple[str, ...]
 ) -> None:
     refused(client.post(f"{URL}?{query}", content=street), 422, *words)
+
+
+def test_the_gateway_has_a_largest_number_of_tiles(pipeline: Pipeline, street: bytes) -> None:
+    with TestClient(create_app(Settings(max_tiles=2), lambda: pipeline)) as client:
+        wait_until_ready(client)
+        assert client.post(f"{URL}?tiles=2&tasks=", content=street).status_code == 200
+        says = "tiles: 3 is more than this gateway's 2 (--max-tiles)"
+        refused(client.post(f"{URL}?tiles=3", content=street), 422, says)
+        image = {"type": "base64", "value": base64.b64encode(street).decode()}
+        batch = client.post(f"{URL}/batch", json={"images": [image], "options": {"tiles": 3}}).json()["results"]
+        assert batch[0]["problem"]["detail"] == says
 
 
 @pytest.mark.parametrize("region", [[0, 0, 1.5, 9], [0, 0, True, 9], {"x1": 0}, 7, ["0", "0", "9", "9"]])
