@@ -36,13 +36,14 @@ Photo = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
 def mosaic(photos: Sequence[Photo], side: int) -> Photo:
     """Photos on a grid of side x side squares, on grey; what does not fit a square is cut off."""
     picture = np.full((side * CELL, side * CELL, 3), 114, np.uint8)
-    people, ignored = [], []
+    people: list[NDArray[np.float32]] = []
+    ignored: list[NDArray[np.float32]] = []
     for number, (photo, boxes, crowd) in enumerate(photos):
         top, left = (CELL * index for index in divmod(number, side))
         cut = photo[:CELL, :CELL]
         picture[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
         for own, found in ((boxes, people), (crowd, ignored)):
-            found.append(np.minimum(own, CELL) + np.float32([left, top, left, top]))
+            found.append(np.minimum(own, CELL) + np.array([left, top, left, top], np.float32))
     return picture, np.concatenate(people), np.concatenate(ignored)
 
 
