@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import threading
 from dataclasses import dataclass
 
@@ -33,6 +34,9 @@ _PLAIN = {"jpeg": without_segments, "png": without_texts}
 _ROOM = Room(MAX_PIXELS)
 """For pictures that are decoded whole whatever size is wanted, with up to twelve bytes a pixel. A JPEG of one scan is
 decoded row by row at its reduced size, and needs none."""
+
+_LEFT = re.compile(r" \(\d+ bytes not processed\)$")
+"""What Pillow adds to its message, of a buffer of its own: it is no number of the file's."""
 
 _LOADING = threading.Lock()
 """Pillow reads a file when its pixels are first needed, and threads that share a picture would read it at once."""
@@ -200,7 +204,8 @@ def _decode_pillow(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
     except UnidentifiedImageError:  # whose text is an address in memory
         kind, said = InvalidImage, f"the {name} is truncated or damaged: send it whole"
     except Exception as error:  # decoders of hostile bytes raise anything: OSError, SyntaxError, struct.error, ...
-        kind, said = InvalidImage, f"the {name} is truncated or damaged ({error}): send it whole"
+        reason = _LEFT.sub("", str(error))
+        kind, said = InvalidImage, f"the {name} is truncated or damaged ({reason}): send it whole"
     raise kind(said)  # not above, where its context would hold the decoder's memory for as long as it is held itself
 
 

@@ -15,6 +15,31 @@ from server.errors import BodyTooLarge, UploadTimeout
 from server.requests.memory import Share, UploadMemory
 from server.responses.problems import problem
 
+_RATE = 8 * 1024  # bytes a second, at which a body may go on to arrive
+_MOST = 600.0  # seconds for all of it, as for an answer to be read
+
+
+class Arrival:
+    """Until when a body may arrive: who sends on at `_RATE` or faster has more time than `seconds`, up to `_MOST`.
+
+    What came faster is no credit: after `seconds` without a byte no body is waited for, however much of it is held.
+
+    Args:
+        seconds: time for a body at any rate.
+        now: when it begins.
+
+    Attributes:
+        end: until when its next bytes must come.
+    """
+
+    def __init__(self, seconds: float, now: float) -> None:
+        self.end = now + seconds
+        self._seconds, self._last = seconds, now + max(seconds, _MOST)
+
+    def came(self, size: int, now: float) -> None:
+        """So many bytes have come."""
+        self.end = min(self.end + size / _RATE, now + self._seconds, self._last)
+
 
 class BodyLimit:
     """Checks Content-Length first, then counts bytes, as a body may come without that header, or with a false one.
@@ -23,7 +48,7 @@ class BodyLimit:
 
     Args:
         limit: path -> most bytes of a body.
-        seconds: time for a body to arrive.
+        seconds: time for a body to arrive, of `Arrival`.
         memory: of all uploads together.
         refused: called with path and error of each request that is refused here, before any route.
     """
@@ -50,21 +75,25 @@ class BodyLimit:
             await problem(Request(scope), error)(scope, receive, send)
             return
         share, received, complete = Share(self.memory), 0, False
-        end = time.monotonic() + self.seconds
+        begun = time.monotonic()
+        arrival = Arrival(self.seconds, begun)
 
         async def counted() -> Message:
             nonlocal received, complete
             if complete:  # after the body only a disconnect can come
                 return await receive()
             try:
-                async with asyncio.timeout(end - time.monotonic()):
+                async with asyncio.timeout(arrival.end - time.monotonic()):
                     message = await receive()
             except TimeoutError:
                 raise UploadTimeout(
-                    f"after {self.seconds:g} s the body has {received} bytes and no end: send it faster, or smaller"
+                    f"after {time.monotonic() - begun:.3g} s the body has {received} bytes and no end. It may take "
+                    f"{self.seconds:g} s (--upload-seconds), and up to {max(self.seconds, _MOST):g} s while it arrives "
+                    f"at {_RATE} bytes a second or faster: send it faster, or smaller"
                 ) from None
             complete = not message.get("more_body", False)
             size = len(message.get("body", b""))
+            arrival.came(size, time.monotonic())
             received += size
             share.hold(size)
             if received > limit:

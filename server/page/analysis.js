@@ -1,7 +1,7 @@
 // One picture: asked for once, drawn here, and asked for again where the slider goes lower.
 import { request } from "./gateway.js";
 import { decodeAll } from "./layers.js";
-import { busy, fail, forget, isBusy, notice, noticed, patiently } from "./messages.js";
+import { aloud, busy, fail, forget, isBusy, notice, noticed, patiently } from "./messages.js";
 import { due, same } from "./models.js";
 import { mend } from "./picture.js";
 import { CHANGES, mendable, ready, unsteady } from "./ready.js";
@@ -11,6 +11,14 @@ import { draw } from "./view.js";
 const INCLUDE = { parsing: ["parts", "label_map"], densepose: ["iuv"] };
 const maps = () => ({ include: [...trained().flatMap((task) => INCLUDE[task]), ...(trained().length ? ["inds"] : [])].join(","), mask_format: "none" });
 export const followed = () => ({ ...maps(), track: "true" }); // numbers and colours stay with people from frame to frame
+
+const address = (confidence) => `/v1/analyze?${query(confidence, { ...maps(), exact: "true" })}`;
+
+// Throws what is wrong with a file that only the gateway may know.
+export async function vouched({ small }, signal) {
+  await ready();
+  await patiently(() => request(address(least()), { method: "POST", body: small, signal }), signal);
+}
 
 // null: there is nothing to be seen
 export function show(picture) {
@@ -25,14 +33,14 @@ export function show(picture) {
 export async function analyze(picture, ticket, confidence) {
   let done = false;
   const { signal } = (state.work = new AbortController());
-  const about = () => [picture.chosen, picture.converted].filter(Boolean).join(". ");
+  const about = () => [picture.chosen, picture.converted].filter(Boolean).join(" ");
   state.refused = null;
   busy(true);
   try {
     await ready();
     notice(about(), 0);
     const begin = performance.now();
-    const send = async () => request(`/v1/analyze?${query(confidence, { ...maps(), exact: "true" })}`, { method: "POST", body: await picture.small, signal });
+    const send = async () => request(address(confidence), { method: "POST", body: await picture.small, signal });
     let wanted;
     const ask = () => {
       wanted = due();
@@ -56,7 +64,7 @@ export async function analyze(picture, ticket, confidence) {
     }
     const people = await decodeAll(answer);
     if (ticket !== state.ticket) return;
-    Object.assign(state, { answer, people, asked: confidence });
+    Object.assign(state, { answer, people, photo: picture.photo, asked: confidence }); // which may be a smaller one now
     const [, there] = /\btotal;dur=([\d.]+)/.exec(response.headers.get("Server-Timing")) ?? [];
     const all = (picture.took + performance.now() - begin).toFixed(0);
     picture.took = 0; // it is not read again
@@ -64,6 +72,7 @@ export async function analyze(picture, ticket, confidence) {
     for (const name of ["chosen", "converted"]) $(name).textContent = picture[name];
     $("panel").hidden = false;
     draw();
+    aloud($("summary").textContent); // the same number may be another result
     done = true;
   } catch (error) {
     if (ticket === state.ticket) {

@@ -136,8 +136,9 @@ export class Live {
     if (this.stopped) return;
     clearInterval(this.clock); // the visitor may be asked for a key now
     this.socket = null;
+    const why = "all places may be taken, or a proxy in between passes no WebSockets. Try again in a moment.";
     const opened = this.number > 0;
-    let error = new Problem({ detail: opened ? "The stream was closed by the gateway." : "The gateway takes no more streams now. Try again in a moment." });
+    let error = new Problem({ detail: opened ? "The stream was closed by the gateway." : `The stream could not be opened: ${why}` });
     const query = await get("/v1/models").then(this.anew).catch((reason) => ((error = reason), null));
     if (this.stopped) return;
     if (!query) return this.stop(error);

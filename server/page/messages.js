@@ -1,6 +1,6 @@
 // What the page says: errors, which stay, notices, which pass, and that it works.
 import { $ } from "./state.js";
-import { listen } from "./gateway.js";
+import { listen, tellSending } from "./gateway.js";
 
 let repeat = null; // of the error that is shown
 
@@ -20,6 +20,7 @@ export function forget() {
 
 $("again").addEventListener("click", () => {
   forget();
+  ($("viewer").hidden ? $("file") : $("canvas")).focus({ preventScroll: true }); // the button is gone, and its focus with it
   repeat();
 });
 
@@ -42,12 +43,34 @@ function show(text) {
 
 export const noticed = () => $("notice").textContent;
 
-// it may be of a photo and of a video that is to take its place
+// What is read aloud of the work and its result: an element that is always there, as others are not heard when they come.
+export function aloud(text) {
+  if ($("aloud").textContent !== text) $("aloud").textContent = text;
+}
+
+const LOOKING = "looking for people…";
+const SENDING = "sending the photo…";
+
+// it may be of a photo, of a video that is to take its place, and of a file that is to take the place of both
 const works = new Set();
 export function busy(on, whose = "photo") {
   works[on ? "add" : "delete"](whose);
   $("busy").hidden = works.size === 0;
+  if (on) aloud($("busy-words").textContent);
+  else if (works.size === 0 && [LOOKING, SENDING].includes($("aloud").textContent)) aloud("");
 }
+
+let told = false; // of a download, that it is being sent
+tellSending((share) => {
+  const words = share === null ? LOOKING : SENDING;
+  $("sent").textContent = share === null ? "" : `${Math.floor(100 * share)} %`;
+  const tell = share !== null && works.size === 0;
+  if (tell !== told) notice(tell ? SENDING : "", 0, "sending");
+  told = tell;
+  if ($("busy-words").textContent === words) return;
+  $("busy-words").textContent = words;
+  if (works.size > 0) aloud(words);
+});
 
 export const isBusy = (whose = "photo") => works.has(whose);
 

@@ -1,6 +1,6 @@
 // Takes a photo, a video or the webcam, asks the gateway once for each picture, and draws everything here: layers,
 // opacity and higher scores then cost no request.
-import { analyze, followed, lower, show } from "./analysis.js";
+import { analyze, followed, lower, show, vouched } from "./analysis.js";
 import { AnotherModel, download } from "./downloads.js";
 import { Film } from "./film.js";
 import { Problem } from "./gateway.js";
@@ -12,31 +12,57 @@ import { $, least, query, state } from "./state.js";
 import { beside, films, leave, playing, seek, watch } from "./watching.js";
 import { Webcam } from "./webcam.js";
 
+let opening = new AbortController(); // of the file that came last
 async function open(files) {
   const { file, chosen, film } = choose([...files]);
   if (!file) return;
-  if (!film) state.refused = null;
-  state.stream?.stop();
-  if (film) return watch(new Film(file, chosen)); // what is seen stays until its first frame does
+  opening.abort();
+  const { signal } = (opening = new AbortController());
+  busy(!film, "file");
+  if (film) {
+    state.stream?.stop();
+    return watch(new Film(file, chosen)); // what is seen stays until its first frame does
+  }
+  const { stream } = state;
+  forget();
+  const picture = await readable(file, chosen, signal);
+  if (signal.aborted) return;
+  busy(false, "file");
+  if (!picture) return;
+  state.refused = null;
+  if (state.stream === stream || state.live) state.stream?.stop();
   leave();
-  const ticket = ++state.ticket;
   state.work.abort(); // whoever waits for the photo before is not there any more
   forget();
   notice("", 0);
-  busy(true);
   if (!$("panel").hidden) $("lost").textContent = ""; // it was read
-  let error = null;
-  const picture = await read(file, chosen).catch((reason) => ((error = reason), null));
-  if (ticket !== state.ticket) return;
+  $("summary").textContent = "";
   show(picture);
-  if (picture) return analyze(picture, ticket, least());
-  busy(false);
-  fail(error);
+  return analyze(picture, ++state.ticket, least());
+}
+
+// The file as a picture that may take the place of what is seen; or null, and what is wrong with it is said.
+async function readable(file, chosen, signal) {
+  let again = state.refused?.again;
+  try {
+    const picture = await read(file, chosen);
+    again = () => open([file]);
+    if (!picture.photo && (state.photo || state.stream)) await vouched(picture, signal);
+    return picture;
+  } catch (error) {
+    if (!signal.aborted) fail(error, again);
+    return null;
+  }
 }
 
 $("file").addEventListener("change", (event) => {
   open(event.target.files);
   event.target.value = "";
+});
+// it is not to be seen: its label may be below what is
+$("file").addEventListener("focus", ({ target }) => {
+  const label = $("drop").hidden ? $("another") : $("drop").querySelector(".button");
+  if (target.matches(":focus-visible")) label.scrollIntoView({ block: "nearest" });
 });
 for (const button of document.querySelectorAll("[data-action=webcam]")) {
   button.addEventListener("click", () => {
@@ -99,21 +125,23 @@ function load(button, picture = state.picture) {
 $("downloads").addEventListener("click", ({ target }) => {
   if (target.dataset.kind && target.ariaBusy !== "true") load(target);
 });
-document.addEventListener("paste", (event) => open(event.clipboardData.files));
-// Files are taken, links answered; text is left to the field of the key, and nothing else has a place here.
+document.addEventListener("paste", ({ clipboardData, target }) => target === $("key") || given(clipboardData));
+// Files are taken, links answered, also where they come as text; other text is left to the field of the key, and nothing
+// else has a place here.
 function drag(event) {
   const { dataTransfer, target, type } = event;
-  const [files, link] = ["Files", "text/uri-list"].map((kind) => dataTransfer.types.includes(kind));
+  const [files, link, text] = ["Files", "text/uri-list", "text/plain"].map((kind) => dataTransfer.types.includes(kind));
   if (target === $("key") && !files) return;
   event.preventDefault(); // of a link the browser would leave this page
   const comes = type === "dragenter" || type === "dragover";
   document.body.classList.toggle("over", comes && files);
-  if (comes && !files && !link) dataTransfer.dropEffect = "none";
-  if (type === "drop") dropped(dataTransfer.files, link);
+  if (comes && !files && !link && !text) dataTransfer.dropEffect = "none";
+  if (type === "drop") given(dataTransfer);
 }
 
-function dropped(files, link) {
-  if (files.length > 0) open(files);
+function given(data) {
+  const link = data.types.includes("text/uri-list") || /^\s*(https?|file|data|blob):\S+\s*$/i.test(data.getData("text/plain"));
+  if (data.files.length > 0) open(data.files);
   else if (link) beside(new Problem({ detail: "That is a link, not a photo: save the picture first, or copy and paste it." }));
 }
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) document.addEventListener(kind, drag);

@@ -3,18 +3,17 @@ import { Problem } from "./gateway.js";
 
 const LONGEST = 2048; // pixels of a side: no screen shows more of a photo, and their answers take seconds
 const QUALITY = 0.95;
+const ROUGH = { longest: 1024, quality: 0.6 }; // where the connection is slow: people are found all the same
 const HELD = 2 ** 28; // bytes: what is larger is no photo, which the gateway says
 const SIGNS = { JPEG: /^\xff\xd8\xff/, PNG: /^\x89PNG/, WebP: /^RIFF[^]{4}WEBP/ }; // what the gateway reads
 
-// The first of what was dropped or pasted that looks like a photo, or else the first video, and of how many of them.
+// The first of what was dropped or pasted that looks like a photo, or else the first video, and how many were left out.
 // Types that the browser does not know have no name here: it is tried where there is nothing better.
 export function choose(files) {
   const [photos, films] = ["image/", "video/"].map((kind) => files.filter(({ type }) => type.startsWith(kind)));
-  const seen = [...photos, ...films];
-  const from = seen.length > 0 ? seen : files;
-  const kind = from.length === photos.length ? "photos" : from.length === films.length ? "videos" : "files";
-  const [file] = from;
-  const chosen = from.length > 1 ? `1 of ${from.length} ${kind}: ${file.name}` : "";
+  const [file] = [...photos, ...films, ...files];
+  const others = files.length - 1;
+  const chosen = others > 0 ? `Only ${file.name} was opened; ${others === 1 ? "1 other was" : `${others} others were`} left out.` : "";
   return { file, chosen, film: films.includes(file) };
 }
 
@@ -32,7 +31,7 @@ export async function read(source, chosen) {
     const scale = Math.min(1, LONGEST / Math.max(width, height));
     const foreign = await reasonToConvert(file);
     if (scale < 1 || foreign) {
-      picture.photo = drawn(all, ...[width, height].map((side) => Math.max(1, Math.round(side * scale))));
+      picture.photo = shrunk(all, width, height);
       picture.small = jpeg(picture.photo);
       all.close();
     }
@@ -59,8 +58,7 @@ async function held(file) {
 // a frame of the webcam or of a video, as it is shown or as the video has it
 export function still(frame, name) {
   const sides = frame instanceof HTMLVideoElement ? [frame.videoWidth, frame.videoHeight] : [frame.width, frame.height];
-  const scale = Math.min(1, LONGEST / Math.max(...sides));
-  const photo = drawn(frame, ...sides.map((side) => Math.max(1, Math.round(side * scale))));
+  const photo = shrunk(frame, ...sides);
   const small = photo.convertToBlob({ type: "image/png" });
   return { file: null, name, width: photo.width, height: photo.height, photo, small, whole: small, chosen: "", converted: "", took: 0 };
 }
@@ -82,9 +80,11 @@ export async function full({ file, photo, width }) {
 }
 
 // Whether a request for `picture` that was refused may succeed now: what is too large or not known to the gateway, whose
-// limits are not known here, is sent as it is shown.
+// limits are not known here, is sent as it is shown; what took too long to send, with fewer
+// pixels, which are then all that is known of it.
 export function mend(picture, error) {
-  if (![413, 415].includes(error.status) || !picture.photo) return false;
+  if (![408, 413, 415].includes(error.status) || !picture.photo) return false;
+  if (error.status === 408) return roughen(picture);
   const { photo } = picture;
   if (!picture.file && !picture.converted) {
     picture.small = picture.whole = jpeg(photo);
@@ -95,9 +95,21 @@ export function mend(picture, error) {
   if (picture.small === picture.file) picture.small = jpeg(drawn(photo, photo.width, photo.height));
   picture.whole = picture.small;
   Object.assign(picture, { width: photo.width, height: photo.height }); // of all downloads
-  picture.converted = `Converted by your browser: the gateway refuses the file. Downloads have ${photo.width} × ${photo.height} pixels.`;
+  picture.converted = `Converted by your browser: the gateway refuses the file. ${downloads(photo)}`;
   return true;
 }
+
+function roughen(picture) {
+  if (picture.rough) return false;
+  const { width, height } = picture.photo;
+  const photo = shrunk(picture.photo, width, height, ROUGH.longest);
+  const small = jpeg(photo, ROUGH.quality);
+  const converted = `Sent as a smaller JPEG: the connection is slow. ${downloads(photo)}`;
+  Object.assign(picture, { rough: true, photo, small, whole: small, width: photo.width, height: photo.height, converted });
+  return true;
+}
+
+const downloads = ({ width, height }) => `Downloads have ${width} × ${height} pixels.`;
 
 // "" where the gateway sees what the browser shows. A WebP that says how it is to be turned is turned by the gateway, and
 // not by every browser.
@@ -110,6 +122,11 @@ async function reasonToConvert(file) {
 
 const bitmap = (file) => createImageBitmap(file, { imageOrientation: "from-image" });
 
+function shrunk(image, width, height, longest = LONGEST) {
+  const scale = Math.min(1, longest / Math.max(width, height));
+  return drawn(image, ...[width, height].map((side) => Math.max(1, Math.round(side * scale))));
+}
+
 // on white, as the gateway puts what is transparent
 function drawn(image, width, height) {
   const canvas = new OffscreenCanvas(width, height);
@@ -121,4 +138,4 @@ function drawn(image, width, height) {
   return canvas;
 }
 
-const jpeg = (canvas) => canvas.convertToBlob({ type: "image/jpeg", quality: QUALITY });
+const jpeg = (canvas, quality = QUALITY) => canvas.convertToBlob({ type: "image/jpeg", quality });

@@ -70,6 +70,8 @@ askWith((detail) => {
 // a link cannot carry a key
 const keyed = () => (document.querySelector("[href='/metrics']").hidden = true);
 if (key()) keyed();
+// nor does it help where a proxy keeps that address for others
+else fetch("/metrics", { method: "HEAD" }).then(({ status }) => [401, 403, 404].includes(status) && keyed()).catch(() => {});
 let started = start();
 const again = () => ready().catch((error) => fail(error, again));
 started.catch((error) => fail(error, again));

@@ -1,13 +1,14 @@
 // What is seen of the answer: the picture with its layers, the legend, and the name of what is pointed at.
 import { write } from "./curl.js";
 import { at, before, visible } from "./layers.js";
+import { aloud } from "./messages.js";
 import { $, least, shown, state, words } from "./state.js";
 
 const LAYERS = ["parts", "iuv", "contours"];
 
 export function draw() {
   const canvas = $("canvas");
-  if (!state.photo) return;
+  if (!state.photo) return tell(shown()); // the browser cannot show it
   if (canvas.width !== state.photo.width) canvas.width = state.photo.width;
   if (canvas.height !== state.photo.height) canvas.height = state.photo.height;
   for (const side of ["width", "height"]) canvas.style.setProperty(`--${side}`, (state.picture ?? state.photo)[side]);
@@ -38,7 +39,10 @@ export function paint(context, people) {
     }
   }
   context.globalAlpha = 1;
-  if ($("boxes").checked) people.forEach((one) => box(context, one, people.length > 1 || one.person.tracker_id));
+  if (!$("boxes").checked) return;
+  const named = (one) => people.length > 1 || one.person.tracker_id;
+  const worstFirst = [...people].sort((a, b) => a.person.confidence - b.person.confidence); // labels cover each other
+  for (const one of worstFirst) box(context, one, named(one));
 }
 
 function box(context, { person, name }, named) {
@@ -75,11 +79,15 @@ function ring(context, [x, y], unit) {
 }
 
 function tell(people) {
-  $("score-value").textContent = $("score").ariaValueText = least().toFixed(2);
+  const score = least().toFixed(2);
+  if ($("score-value").textContent !== score) $("score-value").textContent = $("score").ariaValueText = score;
   write();
   if (!state.answer) return;
   const summary = people.length === 0 ? "Nobody found" : people.length === 1 ? "1 person" : `${people.length} people`;
-  if ($("summary").textContent !== summary) $("summary").textContent = summary; // it is read aloud
+  if ($("summary").textContent !== summary) {
+    $("summary").textContent = summary;
+    aloud(summary);
+  }
   const named = $("parts").checked ? people.flatMap(({ person }) => person.parts ?? []) : [];
   const present = new Map(named.map((part) => [part.class_id, part.class]));
   const wanted = [...present].sort((a, b) => a[0] - b[0]);

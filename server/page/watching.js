@@ -138,8 +138,8 @@ function showPlace() {
   const known = length !== null; // not of what a browser has recorded, before its end was seen
   $("seek").hidden = !known;
   if (known) Object.assign($("seek"), { max: length, value: second });
-  $("when").textContent = minutes(second) + (known ? ` of ${minutes(length)}` : "");
-  $("seek").ariaValueText = $("when").textContent;
+  const text = minutes(second) + (known ? ` of ${minutes(length)}` : "");
+  if ($("when").textContent !== text) $("when").textContent = $("seek").ariaValueText = text;
 }
 
 function rest() {

@@ -121,6 +121,8 @@ def test_an_upload_must_end(photo_jpeg: bytes) -> None:
         answer = answered(lazy)
         assert answer.startswith(b"HTTP/1.1 408")
         assert b"upload-timeout" in answer
+        assert b"0.5 s (--upload-seconds), and up to 600 s while it arrives at 8192 bytes a second" in answer
+        assert b"\r\nconnection: close\r\n" in answer.lower()
         lazy.close()
 
 

@@ -56,7 +56,7 @@ def test_a_video_that_found_no_stream_is_tried_again(browser: Any, film: MakeFil
         browser.get(f"http://{live.address}/")
         browser.execute_async_script(HELD)
         upload(browser, film("clip.webm", [GREY] * 20))
-        until(lambda: "takes no more streams now" in text(browser, "error"))
+        until(lambda: "all places may be taken, or a proxy in between passes no WebSockets" in text(browser, "error"))
         assert not text(browser, "busy")
         browser.execute_script("held.close()")
         until(lambda: metric(live, "parsing_rcnn_streams") == 0)
@@ -99,15 +99,39 @@ def test_what_cannot_be_played_leaves_the_video(page: Any, film: MakeFilm, tmp_p
     assert text(page, "error") == ""
 
 
+def test_what_is_no_picture_leaves_the_video_that_plays(page: Any, film: MakeFilm, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    upload(page, film("clip.webm", [GREY] * 240))
+    until(lambda: "fps" in text(page, "figures"))
+    upload(page, tmp_path / "notes.txt")
+    until(lambda: "JPEG, PNG and WebP are accepted" in text(page, "error"))
+    frames, begin = text(page, "figures"), text(page, "when")
+    until(lambda: text(page, "figures") != frames and text(page, "when") != begin)
+    assert button(page) == "Pause the video"
+    press(page)
+
+
+def test_what_only_the_gateway_reads_takes_the_place_of_a_photo(browser: Any, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.jpg").write_bytes(photo.read_bytes()[:2000])
+    with Live(Settings(), open_gate) as live:
+        browser.get(f"http://{live.address}/")
+        upload(browser, photo)
+        until(lambda: text(browser, "summary"))
+        upload(browser, tmp_path / "cut.jpg")
+        until(lambda: browser.find_element(By.ID, "drop").is_displayed())
+        assert until(lambda: text(browser, "summary")) == "Nobody found"
+        assert text(browser, "error") == ""
+
+
 def test_what_is_left_out_of_several_files_is_said(page: Any, film: MakeFilm, photo: Path) -> None:
     until(lambda: "·" in text(page, "model"))
     page.execute_script(SAID)
     one, other = film("one.webm", [GREY] * 40), film("other.webm", [GREY] * 40)
     drag(page, files=(one, other))
-    until(lambda: text(page, "chosen") == "1 of 2 videos: one.webm")
-    assert page.execute_script("return said.includes('1 of 2 videos: one.webm')")
+    until(lambda: text(page, "chosen") == "Only one.webm was opened; 1 other was left out.")
+    assert page.execute_script("return said.includes('Only one.webm was opened; 1 other was left out.')")
     drag(page, files=(one, photo))
-    until(lambda: text(page, "chosen") == "1 of 2 files: astronaut.jpg")
+    until(lambda: text(page, "chosen") == "Only astronaut.jpg was opened; 1 other was left out.")
     upload(page, other)
     until(lambda: "fps" in text(page, "figures"))
     assert text(page, "chosen") == ""

@@ -15,7 +15,7 @@ from selenium.webdriver import ActionChains
 from server.keys import add_key
 from server.settings import Settings
 from tests.server.conftest import Live, Slow
-from tests.server.test_page import By, browser, page, photo, set_score, text, until, upload
+from tests.server.test_page import By, browser, page, photo, pixels, set_score, text, until, upload
 from tests.server.test_page_pictures import large, save
 from tests.server.test_page_sizes import idle
 
@@ -49,10 +49,14 @@ def test_a_folder_is_told_from_a_gateway_that_is_away(page: Any, photo: Path, tm
     assert drag(page, files=(photo,))
     until(lambda: text(page, "summary"))
     assert text(page, "error") == ""
-    drag(page, files=(folder,))  # takes the place of a photo, as other files that are no photos do
-    until(lambda: text(page, "error"))
-    assert text(page, "summary") == ""
-    assert page.find_element(By.ID, "drop").is_displayed()
+    people, seen = text(page, "summary"), pixels(page)
+    for wrong in (folder, tmp_path / "notes.txt"):
+        (tmp_path / "notes.txt").write_text("not a picture")
+        drag(page, files=(wrong,))  # takes nothing from the photo that is seen
+        until(lambda name=wrong.name: ("holiday" if name == "holiday" else "JPEG") in text(page, "error"))
+        assert not page.find_element(By.ID, "busy").is_displayed()
+        assert (text(page, "summary"), pixels(page)) == (people, seen)
+    assert save(page, "json", "astronaut.json")
 
 
 @pytest.mark.parametrize("then", ["another photo", "nothing"])
@@ -82,12 +86,30 @@ def test_who_is_faint_is_asked_for_though_the_file_is_gone(page: Any, photo: Pat
     assert text(page, "error") == ""
 
 
+PASTE = """
+const clipboardData = new DataTransfer();
+clipboardData.setData("text/plain", arguments[0]);
+document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+"""
+
+
 def test_a_link_is_said_to_be_none(page: Any, photo: Path) -> None:
     """The answer that is there stays, and so does the page."""
     upload(page, photo)
     people, address = until(lambda: text(page, "summary")), page.current_url
     assert not drag(page, text_plain=address, **{"text_uri-list": f"{address}assets/icon.svg"})
     assert "That is a link, not a photo: save the picture first" in until(lambda: text(page, "error"))
+    for how in ("drag", "paste"):  # as text
+        page.execute_script("document.getElementById('error').hidden = true")
+        if how == "drag":
+            assert not drag(page, text_plain="some words")
+            assert text(page, "error") == ""
+            assert not drag(page, text_plain=f" {address}photo.jpg\n")
+        else:
+            page.execute_script(PASTE, "some words")
+            assert text(page, "error") == ""
+            page.execute_script(PASTE, f"{address}photo.jpg")
+        assert "That is a link, not a photo" in until(lambda: text(page, "error"))
     assert (text(page, "summary"), page.current_url) == (people, address)
 
 

@@ -203,6 +203,7 @@ CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
 
 
 def test_people_have_the_numbers_that_the_hint_names(browser: Any, photo: Path, pipeline) -> None:  # type: ignore[no-untyped-def]
+    """Those of the certain are written last: they lie over the others' where there is no room for all."""
     crowd = Several(pipeline, CROWD)
     with Live(Settings(), lambda: crowd) as live:
         browser.get(f"http://{live.address}/")
@@ -210,7 +211,7 @@ def test_people_have_the_numbers_that_the_hint_names(browser: Any, photo: Path, 
         until(lambda: text(browser, "summary") == "3 people")
         browser.execute_script(WRITTEN)
         set_score(browser, 50)
-        assert browser.execute_script("return written") == ["1 · 0.90", "2 · 0.80", "3 · 0.70"]
+        assert browser.execute_script("return written") == ["3 · 0.70", "2 · 0.80", "1 · 0.90"]
 
 
 def test_boxes_that_are_narrow_have_short_tags(browser: Any, photo: Path, pipeline) -> None:  # type: ignore[no-untyped-def]
@@ -222,7 +223,7 @@ def test_boxes_that_are_narrow_have_short_tags(browser: Any, photo: Path, pipeli
         until(lambda: text(browser, "summary") == "2 people")
         browser.execute_script(WRITTEN)
         set_score(browser, 50)
-        assert browser.execute_script("return written") == ["1 · 0.90", "2"]
+        assert browser.execute_script("return written") == ["2", "1 · 0.90"]
         said = [named(browser, x, y) for x in range(394, 408, 3) for y in range(34, 56, 4)]
         assert any(one.endswith(" · person 2 (0.80)") for one in said)
 

@@ -108,15 +108,12 @@ def test_after_a_refused_download_all_are_of_the_same_size(
 
 
 BOTH = """
-const own = window.fetch, waiting = [];
-window.fetch = (path, init) => {
-  if (!String(path).includes("/v1/analyze")) return own(path, init);
-  return new Promise((yes) => {
-    waiting.push(() => yes(own(path, init)));
-    if (waiting.length < 2) return;
-    window.fetch = own;
-    waiting.forEach((go) => go());
-  });
+const own = XMLHttpRequest.prototype.send, waiting = [];
+XMLHttpRequest.prototype.send = function (body) {
+  waiting.push(() => own.call(this, body));
+  if (waiting.length < 2) return;
+  XMLHttpRequest.prototype.send = own;
+  waiting.forEach((go) => go());
 };
 for (const kind of ["json", "parts"]) document.querySelector(`[data-kind=${kind}]`).click();
 """
@@ -190,11 +187,10 @@ def test_what_is_transparent_is_on_white_as_for_the_gateway(
 
 
 HELD = """
-const own = window.fetch;
-window.fetch = (path, init) => {
-  if (!String(path).includes("/v1/analyze")) return own(path, init);
-  window.fetch = own;
-  return new Promise((_, no) => (window.lose = () => no(new TypeError("lost"))));
+const own = XMLHttpRequest.prototype.send;
+XMLHttpRequest.prototype.send = function () {
+  XMLHttpRequest.prototype.send = own;
+  window.lose = () => this.dispatchEvent(new ProgressEvent("error"));
 };
 """
 """The next picture's connection is lost by `lose()`."""
@@ -249,7 +245,7 @@ def test_of_several_files_the_first_photo_is_taken(page: Any, photo_jpeg: bytes)
     note = ["note.txt", "text/plain", base64.b64encode(b"see the photos").decode()]
     page.execute_script(DROP, [note, ["one.jpg", "image/jpeg", data], ["two.jpg", "image/jpeg", data]])
     until(lambda: text(page, "summary"))
-    assert text(page, "chosen") == "1 of 2 photos: one.jpg"
+    assert text(page, "chosen") == "Only one.jpg was opened; 2 others were left out."
     assert text(page, "error") == ""
     page.execute_script(DROP, [["three.jpg", "image/jpeg", data]])
     until(lambda: not text(page, "chosen") and text(page, "summary"))
@@ -257,7 +253,7 @@ def test_of_several_files_the_first_photo_is_taken(page: Any, photo_jpeg: bytes)
 
 def test_who_has_no_mouse_is_not_told_to_drop(page: Any) -> None:
     assert "Drop a photo or a video here" in text(page, "drop")
-    assert "Finds everybody in it" in text(page, "drop")
+    assert "Finds everybody in a photo or a video" in text(page, "drop")
     page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
     try:
         assert "Drop" not in text(page, "drop")

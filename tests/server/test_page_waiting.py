@@ -97,7 +97,8 @@ def test_who_still_waits_is_still_told_what_for(browser: Any, photo: Path) -> No
         until(lambda: overlay.get_attribute("aria-busy") == "false")  # it needs no gateway
         assert browser.execute_script("return said.includes('Making the Overlay PNG…')")
         assert text(browser, "notice") == "Making the npz…"
-        until(lambda: text(browser, "notice") == "The gateway has not answered for 5 s." or second(browser))
+        said = "The gateway has not answered for 5 s: it is busy, or the photo is still on its way."
+        until(lambda: text(browser, "notice") == said or second(browser))
         slow.gate.set()
         until(lambda: not text(browser, "notice"))
         assert not browser.find_elements(By.CSS_SELECTOR, "[aria-busy=true]")
