@@ -2,7 +2,7 @@
 import { $ } from "./state.js";
 
 const SLOT = "parsing-rcnn-choices";
-const KEPT = ["parts", "iuv", "contours", "boxes", "opacity", "score", "size", "hiding"];
+const KEPT = ["parts", "iuv", "contours", "boxes", "opacity", "score", "size", "small", "hiding"];
 
 // what was kept may be of another time, or nothing: it may be refused in private windows and by settings
 function stored() {

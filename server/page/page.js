@@ -96,7 +96,7 @@ $("seek").addEventListener("change", () => playing() || seek(place()));
 addEventListener("pagehide", () => state.stream?.stop());
 $("score").addEventListener("input", () => lower());
 // what is seen is asked for anew: the webcam's next frames, and a photo that they have not replaced
-$("size").addEventListener("change", () => {
+for (const id of ["size", "small"]) $(id).addEventListener("change", () => {
   tell();
   $("lost").textContent = "";
   state.stream?.ask(query(state.live ? state.asked : least(), followed()));

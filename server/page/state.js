@@ -21,8 +21,11 @@ export const shown = () => state.people.filter(({ person }) => person.confidence
 
 export const trained = () => ["parsing", "densepose"].filter((task) => state.model?.tasks[task]);
 
-// which of the gateway's models is asked for: {} where that is the one that answers anyway
-export const sized = () => ([state.model?.model, ""].includes($("size").value) ? {} : { model: $("size").value });
+// which of the gateway's models is asked for, and whether in tiles: {} where that is what it does anyway
+export function sized() {
+  const own = [state.model?.model, ""].includes($("size").value);
+  return { ...(own ? {} : { model: $("size").value }), ...($("small").checked ? { tiles: "3" } : {}) };
+}
 
 export function query(confidence, extra = {}) {
   return new URLSearchParams({ tasks: trained().join(","), confidence: confidence.toFixed(2), ...sized(), ...extra });

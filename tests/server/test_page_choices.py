@@ -32,7 +32,7 @@ return Object.fromEntries([...document.querySelectorAll("#panel input, #panel se
 """
 AT_FIRST = {
     "parts": True, "iuv": False, "contours": False, "boxes": True, "opacity": "65", "score": "50", "size": "fast",
-    "hiding": "hide=heads&style=pixelate",
+    "small": False, "hiding": "hide=heads&style=pixelate",
 }  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def test_choices_are_kept_over_a_reload(page: Any, photo: Path) -> None:
     Select(page.find_element(By.ID, "size")).select_by_visible_text("large")
     chosen = {
         "parts": False, "iuv": True, "contours": True, "boxes": False, "opacity": "66", "score": "47", "size": "large",
-        "hiding": "hide=people&style=blur",
+        "small": False, "hiding": "hide=people&style=blur",
     }  # fmt: skip
     assert page.execute_script(KEPT) == chosen
     assert reloaded(page) == chosen

@@ -24,11 +24,12 @@ __all__ = ["browser", "page", "photo"]  # fixtures
 
 
 class Noting:
-    """The real engine, which notes the model of each picture."""
+    """The real engine, which notes the model and the tiles of each picture."""
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine
         self.asked: list[str | None] = []
+        self.tiles: list[int] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
@@ -36,6 +37,7 @@ class Noting:
     def analyze(self, image: Any, options: Options) -> People:
         if isinstance(image, bytes):
             self.asked.append(options.model)
+            self.tiles.append(options.tiles)
         people: People = self.engine.analyze(image, options)
         return people
 
@@ -87,6 +89,27 @@ def test_the_photo_is_analysed_anew_by_the_model_that_is_chosen(noting: tuple[An
     select.select_by_visible_text("fast")
     until(lambda: engine.asked[-1] is None)
     until(lambda: idle(page))
+    assert text(page, "error") == ""
+
+
+def test_small_people_are_looked_for_in_tiles_where_that_is_chosen(
+    browser: Any, noting: tuple[Any, Noting], photo: Path
+) -> None:
+    page, engine = noting
+    small = page.find_element(By.ID, "small")
+    assert not small.is_selected()
+    upload(page, photo)
+    until(lambda: idle(page))
+    small.click()
+    until(lambda: engine.tiles == [1, 3])
+    until(lambda: idle(page))
+    assert "tiles=3" in page.find_element(By.ID, "curl").get_attribute("textContent")
+    page.refresh()  # it is kept, as the other choices are
+    upload(page, photo)
+    until(lambda: engine.tiles == [1, 3, 3])
+    until(lambda: idle(page))
+    page.find_element(By.ID, "small").send_keys(" ")
+    until(lambda: engine.tiles == [1, 3, 3, 1])
     assert text(page, "error") == ""
 
 
