@@ -9,6 +9,7 @@ each person's box, so a small person in a large picture costs little.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -237,7 +238,7 @@ def contours(
 
 
 def texture(
-    image: Picture, people: People, atlas: NDArray[np.uint8], *, alpha: float = 1.0, bgr: bool = False
+    image: Picture, people: People, atlas: NDArray[Any], *, alpha: float = 1.0, bgr: bool = False
 ) -> NDArray[np.uint8]:
     """Dress everybody in a texture.
 

@@ -18,12 +18,14 @@ class ParsingRCNNError(Exception):
 
     Attributes:
         retry_after: seconds after which the same request may succeed; None if it will fail again.
+        request_id: of a gateway that refused, under which it logs the request; None where there is none.
     """
 
     status = 500
     code = "internal-error"
     title = "Internal error"
     retry_after: float | None = None
+    request_id: str | None = None
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)

@@ -1,4 +1,4 @@
-"""What a caller may give as a picture: encoded bytes, a path, an array, or a picture of Pillow."""
+"""What a caller may give as a picture: encoded bytes, a path, an open file, an array, or a picture of Pillow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
 
 import cv2
 import numpy as np
@@ -18,22 +18,32 @@ from parsing_rcnn.errors import InvalidImage, InvalidOptions, ParsingRCNNError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Picture: TypeAlias = "bytes | str | os.PathLike[str] | NDArray[np.uint8] | Image"
-"""An encoded JPEG, PNG or WebP, the path of one, an upright uint8 [H,W,3] RGB array, or a picture of Pillow."""
+
+class Readable(Protocol):
+    """A file opened with mode "rb", or what reads like one."""
+
+    def read(self) -> bytes:
+        """What is left of it."""
+        ...
+
+
+Picture: TypeAlias = "bytes | bytearray | memoryview | str | os.PathLike[str] | Readable | NDArray[Any] | Image"
+"""An encoded JPEG, PNG or WebP, the path of one, one as a file opened with mode "rb", an upright uint8 [H,W,3] RGB
+array, or a picture of Pillow. The type of arrays leaves their numbers open, as that of OpenCV's frames does."""
 
 _SHOWN = 200
 """Characters of a path that a message shows: a picture given as base64 by mistake has millions."""
 
 
 def load(picture: Picture, *, bgr: bool = False) -> bytes | NDArray[np.uint8]:
-    """The encoded bytes, read where `picture` is a path, or the RGB array.
+    """The encoded bytes, read where `picture` is a path or an open file, or the RGB array.
 
     Args:
         picture: for a picture of Pillow, the EXIF turn is applied and transparency put on white, as for files.
         bgr: `picture` is a BGR array, as OpenCV has it.
 
     Raises:
-        InvalidImage: the path cannot be read, the array is not an RGB picture, or `picture` is none of these.
+        InvalidImage: the path or file cannot be read, the array is not an RGB picture, or `picture` is none of these.
         InvalidOptions: `bgr` although it is not an array: all others say themselves which channel is which.
     """
     if bgr and not isinstance(picture, np.ndarray):
@@ -50,6 +60,8 @@ def load(picture: Picture, *, bgr: bool = False) -> bytes | NDArray[np.uint8]:
         return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8) if bgr else picture
     if isinstance(picture, (bytes, bytearray, memoryview)):
         return bytes(picture)
+    if _is_open(picture):
+        return _read(picture)
     if not isinstance(picture, (str, os.PathLike)):
         raise InvalidImage(_no_picture(picture))
     name = os.fsdecode(picture)
@@ -63,16 +75,21 @@ def load(picture: Picture, *, bgr: bool = False) -> bytes | NDArray[np.uint8]:
 
 
 def held(picture: Picture, *, bgr: bool = False) -> Picture:
-    """The picture as it is now. Pillow has one object for all frames of an animation, which changes later.
+    """The picture as it is now, to be looked at later: an array may be filled again meanwhile, as the one buffer of a
+    camera, and Pillow has one object for all frames of an animation.
 
     Args:
-        picture: one of Pillow's becomes an array, anything else stays as it is.
+        picture: an array is copied, one of Pillow's becomes an array, and an open file its bytes; bytes and paths stay.
         bgr: as in `load`.
 
     Raises:
-        ParsingRCNNError: as of `load`, for a picture of Pillow.
+        ParsingRCNNError: as of `load`, for a picture of Pillow or an open file.
     """
-    return load(picture, bgr=bgr) if _of_pillow(picture) else picture
+    if isinstance(picture, np.ndarray):
+        return picture.copy()
+    if isinstance(picture, (bytearray, memoryview)):
+        return bytes(picture)
+    return load(picture, bgr=bgr) if _of_pillow(picture) or _is_open(picture) else picture
 
 
 def still(frames: Iterable[Picture], *, bgr: bool = False) -> Iterator[Picture]:
@@ -139,13 +156,38 @@ def _remedy(array: NDArray[np.generic]) -> str | None:
     return next((remedy for applies, remedy in remedies if applies), None)
 
 
+def _is_open(picture: object) -> TypeGuard[Readable]:
+    return hasattr(picture, "read") and not isinstance(picture, (str, os.PathLike))
+
+
+def _read(picture: Readable) -> bytes:
+    """What is left of an open file.
+
+    Raises:
+        InvalidImage: it cannot be read, gives no bytes, or nothing is left.
+    """
+    kind = type(picture).__name__
+    try:
+        data: object = picture.read()
+    except (OSError, ValueError) as error:  # ValueError: it is closed, or a text that is none
+        raise InvalidImage(f"{kind}: it cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if not isinstance(data, bytes):
+        raise InvalidImage(
+            f"{kind}: its read() gives {type(data).__name__}, no bytes: open files with mode 'rb'; of a video or a "
+            "camera give the frames"
+        )
+    if not data:
+        raise InvalidImage(f"{kind}: nothing is left to read: seek(0) before it is given again")
+    return data
+
+
 def _no_picture(thing: object) -> str:
     if any(kind.__module__.partition(".")[0] == "torch" for kind in type(thing).__mro__):
         return (
             "a torch tensor is no picture: give tensor.permute(1, 2, 0).cpu().numpy() where it is uint8 [3,H,W] RGB; "
             "of values from 0 to 1, (tensor * 255).round().byte() before that"
         )
-    kinds = "give bytes, a path, a uint8 [H,W,3] RGB array or a picture of Pillow"
+    kinds = "give bytes, a path, an open file, a uint8 [H,W,3] RGB array or a picture of Pillow"
     several = "; several pictures go to analyze_many" if isinstance(thing, (list, tuple)) else ""
     return f"{type(thing).__name__} is no picture: {kinds}{several}"
 

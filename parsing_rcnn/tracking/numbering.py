@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ class Numbering:
         self._last, self._gap = -math.inf, math.inf
         self._size = (1, 1)  # (height, width) of the frames whose pixels the tracks are in
 
-    def watch(self, image: NDArray[np.uint8]) -> None:
+    def watch(self, image: NDArray[Any]) -> None:
         """Give the picture of the next frame, before its people are numbered; also of frames that are not analysed.
 
         Where another scene begins, everybody is new from here on. Where a camera is turned fast, or knocked, but shows
@@ -55,7 +56,7 @@ class Numbering:
         """
         self._tracker.jump(self._scenes.moved(image), self._size)
 
-    def number(self, people: People, time: float, picture: Callable[[], NDArray[np.uint8]] | None = None) -> People:
+    def number(self, people: People, time: float, picture: Callable[[], NDArray[Any]] | None = None) -> People:
         """The people of the next frame with their `tracker_id`, without doubtful boxes that belong to no track.
 
         Args:

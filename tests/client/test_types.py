@@ -72,15 +72,71 @@ async def main() -> None:
 
 
 def test_a_misspelt_option_is_an_error_of_mypy(tmp_path: Path) -> None:
-    pytest.importorskip("mypy")
-    (tmp_path / "program.py").write_text(PROGRAM)
-    # of the packages as they are installed only what they promise is looked at
-    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports", "silent", "program.py"]
-    environment = {**os.environ, "MYPYPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = mypy(tmp_path, PROGRAM)
     found = {int(line) for line in re.findall(r"^program\.py:(\d+): error: ", done.stdout, re.MULTILINE)}
     wrong = {number for number, line in enumerate(PROGRAM.splitlines(), 1) if line.endswith("# wrong")}
     assert found == wrong, done.stdout + done.stderr
+
+
+OPENCV = """
+import io
+import ssl
+from pathlib import Path
+
+from parsing_rcnn import draw
+from parsing_rcnn_client import AsyncClient, Client, People
+
+client = Client.connect("https://gateway", verify=ssl.create_default_context(), headers={"X-Team": "blue"})
+client.analyze(bytearray(b"x"))
+client.analyze(memoryview(b"x"))
+client.analyze(io.BytesIO(b"x"))
+with Path("photo.jpg").open("rb") as file:
+    client.analyze(file)
+picture = cv2.imread("photo.jpg")
+assert picture is not None
+people: People = client.analyze(picture, bgr=True)
+draw.overlay(picture, people, bgr=True)
+draw.texture(picture, people, picture, bgr=True)
+cv2.imshow("people", people.draw(picture, bgr=True))
+
+
+def frames() -> Iterator[cv2.typing.MatLike]:
+    while (frame := capture.read()[1]) is not None:
+        yield frame
+
+
+async def answers() -> None:
+    async for answer in AsyncClient.connect("x").analyze_many(live(), bgr=True):
+        print(answer)
+
+
+async def live() -> AsyncIterator[cv2.typing.MatLike]:
+    for frame in frames():
+        yield frame
+
+
+for streamed in client.stream(frames(), bgr=True):
+    print(streamed)
+"""
+
+
+def test_frames_of_opencv_are_pictures_to_mypy(tmp_path: Path) -> None:
+    """And the loop of docs/outputs.md has no error."""
+    page = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
+    (loop,) = [text for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "VideoCapture" in text]
+    imports = "from collections.abc import AsyncIterator, Iterator\n\nimport cv2.typing\n"
+    done = mypy(tmp_path, f"{imports}{loop}{OPENCV}")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def mypy(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+    """What it says of a program."""
+    pytest.importorskip("mypy")
+    (folder / "program.py").write_text(program)
+    # of the packages as they are installed only what they promise is looked at
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports", "silent", "program.py"]
+    environment = {**os.environ, "MYPYPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_the_keywords_are_the_fields_of_options() -> None:

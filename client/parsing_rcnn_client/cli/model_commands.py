@@ -75,7 +75,7 @@ def models(engine_choice: ModelsChoice, timeout: Timeout = 10.0, as_json: AsJson
     from parsing_rcnn_client.sdk.wire import GatewayError
 
     try:
-        require_server(engine_choice.key, engine_choice.server)
+        require_server(engine_choice.key, engine_choice.server, engine_choice.ca)
         if engine_choice.triton is not None:
             raise InvalidOptions("Triton does not say which files its models have: `info --triton` shows what it says")
         if engine_choice.server is not None:

@@ -40,6 +40,14 @@ class EngineChoice:
         str | None, typer.Option(help="Ask this gateway, http://127.0.0.1:8080 for example.", metavar="URL")
     ] = None
     key: Key = field(default=None, repr=False)
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="Who signed the certificate of an https:// --server, PEM (default: SSL_CERT_FILE, SSL_CERT_DIR, this "
+            "machine's).",
+            metavar="FILE",
+        ),
+    ] = None
     triton: Annotated[
         str | None, typer.Option(help="Ask this Triton, grpc://host:8001 or http://host:8000.", metavar="URL")
     ] = None
@@ -74,15 +82,15 @@ class EngineChoice:
             retry: whether a server that is away or busy is asked again.
 
         Raises:
-            InvalidOptions: two engines are named, an option of the embedded engine beside a server, or a key without a
-                gateway.
+            InvalidOptions: two engines are named, an option of the embedded engine beside a server, a key or --ca
+                without a gateway, or no certificate is in the file of --ca.
             ParsingRCNNError: the engine cannot be opened.
         """
         from parsing_rcnn.errors import InvalidOptions
 
         if sum((self.server is not None, self.triton is not None, self.embedded)) > 1:
             raise InvalidOptions("--server, --triton and --embedded exclude each other: name one")
-        require_server(self.key, self.server)
+        require_server(self.key, self.server, self.ca)
         own: dict[str, Any] = {"runtime": self.runtime, "precision": self.precision, "threads": self.threads}
         address = self.server or self.triton
         if address is None:
@@ -94,10 +102,17 @@ class EngineChoice:
         if chosen:
             raise InvalidOptions(f"{', '.join(chosen)}: only for the embedded engine; a server has its own")
         if self.server is not None:
+            from parsing_rcnn_client.sdk.certificates import authorities
             from parsing_rcnn_client.sdk.gateway import Gateway
 
             return Gateway(
-                self.server, timeout, api_key=self.key, model=self.model, jpeg_quality=jpeg_quality, retry=retry
+                self.server,
+                timeout,
+                api_key=self.key,
+                verify=None if self.ca is None else authorities(self.ca),
+                model=self.model,
+                jpeg_quality=jpeg_quality,
+                retry=retry,
             )
         from parsing_rcnn_client.sdk.triton import Triton
 
@@ -293,16 +308,20 @@ def _options_of(kind: Any) -> list[inspect.Parameter]:
     ]
 
 
-def require_server(key: str | None, server: str | None) -> None:
-    """Refuse a key without a gateway.
+def require_server(key: str | None, server: str | None, ca: Path | None = None) -> None:
+    """Refuse a key, or an authority, without a gateway.
 
     Raises:
-        InvalidOptions: there is a key and no gateway.
+        InvalidOptions: there is one and no gateway.
     """
     from parsing_rcnn.errors import InvalidOptions
 
-    if key is not None and server is None:
+    if server is not None:
+        return
+    if key is not None:
         raise InvalidOptions("--key is what --server asks for: it goes with --server")
+    if ca is not None:
+        raise InvalidOptions("--ca is about the certificate of --server: it goes with --server")
 
 
 def wrong(detail: str) -> typer.Exit:

@@ -55,6 +55,7 @@ def refuse_one(method: str, pictures: object) -> None:
     """
     pixels = isinstance(pictures, np.ndarray) and np.issubdtype(pictures.dtype, np.number) and pictures.ndim < 4
     several = any(hasattr(pictures, name) for name in ("__iter__", "__aiter__", "__getitem__"))
+    several = several and not hasattr(pictures, "read")  # of an open file these would be lines
     if pixels or not several or isinstance(pictures, str | bytes | bytearray | memoryview | os.PathLike):
         kind = type(pictures).__name__
         raise TypeError(

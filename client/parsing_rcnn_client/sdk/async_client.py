@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Unpack
@@ -17,6 +17,7 @@ from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.people import People
 from parsing_rcnn.repository import GRAPHS
 from parsing_rcnn_client.sdk.arguments import checked, no_gateway, refuse_address, refuse_none, refuse_one
+from parsing_rcnn_client.sdk.async_many import answers
 from parsing_rcnn_client.sdk.engines import AsyncAnalyzer, Threaded, analyze_async
 from parsing_rcnn_client.sdk.gateway import AsyncGateway
 from parsing_rcnn_client.sdk.per_loop import PerLoop
@@ -57,6 +58,8 @@ class AsyncClient:
         *,
         in_flight: int = 8,
         api_key: str | None = None,
+        verify: ssl.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
         connections: int = 16,
         model: str | None = None,
         jpeg_quality: int | None = None,
@@ -68,6 +71,8 @@ class AsyncClient:
                 url,
                 timeout,
                 api_key=api_key,
+                verify=verify,
+                headers=headers,
                 connections=connections,
                 model=model,
                 jpeg_quality=jpeg_quality,
@@ -147,41 +152,37 @@ class AsyncClient:
         """As `Client.analyze`."""
         options, rest = checked(options, keywords)
         async with self._room.get():
-            at_once = isinstance(picture, bytes | np.ndarray)  # a path is read, a picture of Pillow decoded
+            at_once = isinstance(picture, bytes) or (isinstance(picture, np.ndarray) and not bgr)  # else there is work
             image = load(picture, bgr=bgr) if at_once else await asyncio.to_thread(load, picture, bgr=bgr)
             return await analyze_async(self.engine, self._known, image, options, rest)
 
-    async def analyze_many(
+    def analyze_many(
         self,
-        pictures: Iterable[Picture],
+        pictures: Iterable[Picture] | AsyncIterable[Picture],
         options: Options | None = None,
         *,
         in_flight: int | None = None,
         bgr: bool = False,
         **keywords: Unpack[OptionKeywords],
     ) -> AsyncIterator[People | Exception]:
-        """As `Client.analyze_many`, with the client's `in_flight` where that is less or none is given."""
+        """As `Client.analyze_many`, with the client's `in_flight` where that is less or none is given. Of asynchronous
+        pictures no answer waits for the next one.
+        """
         options, rest = checked(options, keywords)
+        Options.of(options, rest).validate()
         refuse_one("analyze_many", pictures)
-        if in_flight is None:
-            in_flight = self._in_flight
-        refuse_none(in_flight)
-        room = min(in_flight, self._in_flight)
-        waiting: deque[asyncio.Task[People]] = deque()
-        try:
-            for picture in pictures:
-                try:
-                    begun = self.analyze(await _held(picture, bgr), options, bgr=bgr, **rest)
-                except ParsingRCNNError as error:
-                    begun = _refused(error)
-                waiting.append(asyncio.create_task(begun))
-                if len(waiting) >= room:
-                    yield await _settled(waiting.popleft())
-            while waiting:
-                yield await _settled(waiting.popleft())
-        finally:
-            for task in waiting:
-                task.cancel()
+        refuse_none(self._in_flight if in_flight is None else in_flight)
+        room = self._in_flight if in_flight is None else min(in_flight, self._in_flight)
+
+        async def begin(picture: Picture) -> asyncio.Task[People]:
+            try:
+                begun = self.analyze(await _held(picture, bgr), options, bgr=bgr, **rest)
+            except ParsingRCNNError as error:
+                begun = _refused(error)
+            return asyncio.create_task(begun)
+
+        source = pictures if isinstance(pictures, AsyncIterable) else _one_by_one(pictures)
+        return answers(source, begin, room)
 
     def stream(
         self,
@@ -213,8 +214,8 @@ class AsyncClient:
 
 
 async def _held(picture: Picture, bgr: bool) -> Picture:
-    """`held`, beside the event loop: it decodes pictures of Pillow."""
-    return picture if isinstance(picture, bytes | np.ndarray) else await asyncio.to_thread(held, picture, bgr=bgr)
+    """`held`, beside the event loop: it copies arrays and decodes pictures of Pillow."""
+    return picture if isinstance(picture, bytes | str) else await asyncio.to_thread(held, picture, bgr=bgr)
 
 
 async def _still(frames: AsyncIterable[Picture], bgr: bool) -> AsyncIterator[Picture]:
@@ -231,8 +232,6 @@ async def _refused(error: ParsingRCNNError) -> People:
     raise error
 
 
-async def _settled(task: asyncio.Task[People]) -> People | Exception:
-    try:
-        return await task
-    except Exception as error:  # handed to the caller as this picture's result
-        return error
+async def _one_by_one(pictures: Iterable[Picture]) -> AsyncIterator[Picture]:
+    for picture in pictures:
+        yield picture

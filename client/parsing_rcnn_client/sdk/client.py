@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -49,6 +50,8 @@ class Client:
         timeout: float = 60.0,
         *,
         api_key: str | None = None,
+        verify: ssl.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
         connections: int = 16,
         model: str | None = None,
         jpeg_quality: int | None = None,
@@ -65,6 +68,8 @@ class Client:
                 url,
                 timeout,
                 api_key=api_key,
+                verify=verify,
+                headers=headers,
                 connections=connections,
                 model=model,
                 jpeg_quality=jpeg_quality,
@@ -131,8 +136,8 @@ class Client:
         """Find everybody in one picture.
 
         Args:
-            picture: an encoded JPEG, PNG or WebP, the path of one, an upright uint8 [H,W,3] RGB array, or a Pillow
-                picture.
+            picture: an encoded JPEG, PNG or WebP, the path of one, one as a file opened with mode "rb", an upright
+                uint8 [H,W,3] RGB array, or a Pillow picture.
             options: what to compute.
             bgr: the array is in OpenCV's order, blue first.
             keywords: fields of `Options`, instead of `options`: `analyze(picture, tasks="parsing", confidence=0.3)`.
@@ -140,7 +145,7 @@ class Client:
 
         Raises:
             ParsingRCNNError: the picture or an option is not usable (`InvalidImage` also where a path cannot be read),
-                or the engine does not answer.
+                or the engine does not answer. Where a gateway refused, `request_id` is the id under which it logs that.
             TypeError: as of `Options.of`.
         """
         options, rest = checked(options, keywords)
@@ -158,29 +163,24 @@ class Client:
         """Results in the order of the pictures, with at most `in_flight` of them taken and not yet answered.
 
         A picture that fails yields its exception, and the rest goes on. Pictures are taken from the iterable only when
-        there is room, so a generator of millions is fine. Pillow pictures are decoded when they are taken, because all
-        frames of an animation are one object. Options and `bgr` are as in `analyze`.
+        there is room, so a generator of millions is fine. What is taken is held as it is then: arrays are copied, and
+        Pillow pictures decoded, because all frames of an animation are one object. Options and `bgr` are as in
+        `analyze`.
+
+        The iterable is used in the caller's thread, as a database may want. So an answer that is finished waits while
+        the next picture is made, and not for any further one; of a camera take `stream`.
 
         Raises:
+            InvalidOptions: an option is wrong; like the next two when this is called.
             TypeError: one picture or path instead of several; or as of `Options.of`.
             ValueError: `in_flight` is below 1.
+            Exception: what the iterable raises, after the answers of the pictures before.
         """
         options, rest = checked(options, keywords)
+        Options.of(options, rest).validate()
         refuse_one("analyze_many", pictures)
         refuse_none(in_flight)
-        source = iter(pictures)
-        with ThreadPoolExecutor(in_flight, "analyze") as pool:
-            waiting: deque[Future[People]] = deque()
-            try:
-                for picture in source:
-                    waiting.append(self._begin(pool, picture, options, bgr, rest))
-                    if len(waiting) >= in_flight:
-                        yield _outcome(waiting.popleft())
-                while waiting:
-                    yield _outcome(waiting.popleft())
-            finally:
-                for future in waiting:
-                    future.cancel()
+        return self._many(iter(pictures), options, in_flight, bgr, rest)
 
     def stream(
         self,
@@ -193,9 +193,10 @@ class Client:
     ) -> Iterator[Streamed]:
         """The people in a live source, over one connection to a gateway: of the newest frame, as often as it can.
 
-        A thread reads frames as fast as they come, and the newest one waits; Pillow pictures become arrays there. At
-        most two frames are on their way, so an answer is late by one other answer at most, even if the loop over the
-        answers is slow. Other frames are dropped and counted. For a file use `analyze_many`, which answers every frame.
+        A thread reads frames as fast as they come, and the newest one waits, as it is then: arrays are copied there,
+        and Pillow pictures become arrays. At most two frames are on their way, so an answer is late by one other answer
+        at most, even if the loop over the answers is slow. Other frames are dropped and counted. For a file use
+        `analyze_many`, which answers every frame.
         If frames come by a callback, let it put JPEGs into a queue: `stream(iter(frames.get, None))` ends with a None
         (and takes no arrays, which cannot be compared with None).
 
@@ -225,6 +226,37 @@ class Client:
     def close(self) -> None:
         """Release the engine. A stream that is open goes on until its loop is left. Safe to call twice."""
         self.engine.close()
+
+    def _many(
+        self,
+        source: Iterator[Picture],
+        options: Options | None,
+        in_flight: int,
+        bgr: bool,
+        keywords: OptionKeywords,
+    ) -> Iterator[People | Exception]:
+        failure: Exception | None = None
+        with ThreadPoolExecutor(in_flight, "analyze") as pool:
+            waiting: deque[Future[People]] = deque()
+            try:
+                while True:
+                    try:
+                        picture = next(source)
+                    except StopIteration:
+                        break
+                    except Exception as error:
+                        failure = error
+                        break
+                    waiting.append(self._begin(pool, picture, options, bgr, keywords))
+                    while waiting and (len(waiting) >= in_flight or waiting[0].done()):
+                        yield _outcome(waiting.popleft())
+                while waiting:
+                    yield _outcome(waiting.popleft())
+            finally:
+                for future in waiting:
+                    future.cancel()
+        if failure is not None:
+            raise failure
 
     def _begin(
         self,

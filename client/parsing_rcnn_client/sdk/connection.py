@@ -10,6 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from parsing_rcnn.errors import EngineUnavailable
+from parsing_rcnn_client.sdk.certificates import untrusted
 from parsing_rcnn_client.sdk.retries import Outage, unanswered
 from parsing_rcnn_client.sdk.wire import GatewayError, read_error
 
@@ -34,7 +35,7 @@ class Target:
 
     Attributes:
         address: ws:// or wss://, options included.
-        headers: with the API key.
+        headers: with the API key, and those that the caller gave.
         url: for messages.
         timeout: seconds for one frame, and for which the gateway may be away.
         retry: whether a lost connection is opened again.
@@ -79,7 +80,7 @@ class Target:
                 raise unanswered(self.url, refusal) from None
             raise read_error(answer.status_code, answer.headers, bytes(answer.body or b""), self.url) from None
         except (OSError, WebSocketException) as error:
-            raise unanswered(self.url, error) from None
+            raise untrusted(self.url, error) or unanswered(self.url, error) from None
 
     def lost(self, closed: ConnectionClosed) -> tuple[EngineUnavailable, int]:
         """(the error of the frames that were lost with a connection, its close code).

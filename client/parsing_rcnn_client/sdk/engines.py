@@ -20,6 +20,7 @@ from parsing_rcnn.analyzer import Analyzer, ModelInfo, OptionKeywords, Options
 from parsing_rcnn.people import People
 from parsing_rcnn_client.sdk.arguments import tasks_named
 from parsing_rcnn_client.sdk.gateway import AsyncGateway, Gateway
+from parsing_rcnn_client.sdk.per_process import PerProcess
 from parsing_rcnn_client.sdk.retries import client_closed
 from parsing_rcnn_client.sdk.triton import Triton
 
@@ -50,7 +51,7 @@ class Threaded:
 
     def __init__(self, engine: Analyzer, workers: int = 2) -> None:
         self.engine = engine
-        self._pool, self._closed = ThreadPoolExecutor(workers, "analyze"), False
+        self._pools, self._closed = PerProcess(lambda: ThreadPoolExecutor(workers, "analyze")), False
 
     async def info(self) -> ModelInfo:
         """What runs.
@@ -74,12 +75,12 @@ class Threaded:
         """
         self._require_open()
         call = partial(analyze, self.engine, image, options, keywords)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        return await asyncio.get_running_loop().run_in_executor(self._pools.get(), call)
 
     async def close(self) -> None:
         """Release the engine."""
         self._closed = True
-        self._pool.shutdown(wait=False)
+        self._pools.get().shutdown(wait=False)
         self.engine.close()
 
     def _require_open(self) -> None:

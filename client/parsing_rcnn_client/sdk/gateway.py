@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import base64
+import ssl
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from typing import TYPE_CHECKING, Unpack
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Unpack
 
 import httpx2
 
 from parsing_rcnn.analyzer import ModelInfo, OptionKeywords, Options
 from parsing_rcnn.codecs.picture import Picture
-from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import Taxonomy
 from parsing_rcnn_client.names import hidden
 from parsing_rcnn_client.sdk.arguments import tasks_named, with_model
 from parsing_rcnn_client.sdk.per_loop import PerLoop
+from parsing_rcnn_client.sdk.per_process import PerProcess
 from parsing_rcnn_client.sdk.retries import Outage, client_closed, retrying, retrying_async
+from parsing_rcnn_client.sdk.stream_target import target_of
 from parsing_rcnn_client.sdk.transport import Tries, transport
 from parsing_rcnn_client.sdk.wire import (
     MODELS,
@@ -26,71 +28,34 @@ from parsing_rcnn_client.sdk.wire import (
     OtherClasses,
     Streamed,
     analyze_call,
-    query_of,
     read_info,
     read_people,
     taxonomy_of,
 )
 
-if TYPE_CHECKING:
-    from parsing_rcnn_client.sdk.connection import Target
-
-
-def _target(gateway: Gateway | AsyncGateway, options: Options, track: bool, bgr: bool, *, tasks_named: bool) -> Target:
-    """Where a live stream goes.
-
-    Raises:
-        EngineUnavailable: what streams need is not installed, or the client was closed.
-        InvalidOptions: class probabilities, which do not travel.
-    """
-    try:
-        from parsing_rcnn_client.sdk.connection import Target
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "websockets":
-            raise
-        install = "pip install 'parsing-rcnn-client[stream]'"
-        raise EngineUnavailable(f"{gateway.url}: live streams need the package websockets: {install}") from error
-    http = gateway._http
-    if http.is_closed:
-        raise client_closed(gateway.url)
-    headers = {name: http.headers[name] for name in ("Authorization", "X-API-Key") if name in http.headers}
-    base, secure = http.base_url, http.base_url.scheme == "https"
-    if base.userinfo:
-        credentials = base64.b64encode(f"{base.username}:{base.password}".encode()).decode()
-        headers["Authorization"] = f"Basic {credentials}"
-    address = base.copy_with(scheme="wss" if secure else "ws", path=f"{base.path.rstrip('/')}/v1/stream", userinfo=b"")
-    params = {**query_of(options, tasks_named=tasks_named), "format": "npz"}
-    if track:
-        params["track"] = "true"
-    return Target(
-        address=str(address.copy_with(params=params)),
-        headers=headers,
-        url=gateway.url,
-        timeout=gateway.timeout,
-        retry=gateway._retry,
-        jpeg_quality=gateway.jpeg_quality,
-        bgr=bgr,
-        trusted=httpx2.create_ssl_context(trust_env=False) if secure else None,  # as by HTTP
-        outage=gateway._outage,
-    )
-
 
 class Gateway:
-    """Sends pictures to `POST /v1/analyze` of a gateway. Thread-safe: threads share the pool of connections.
+    """Sends pictures to `POST /v1/analyze` of a gateway. Thread-safe: threads share the pool of connections. A forked
+    process has connections of its own.
 
     Args:
         url: of the gateway, for example "http://127.0.0.1:8080".
         timeout: seconds for one picture, waiting and retries included.
         api_key: where the gateway asks for one; None takes the environment's PARSING_RCNN_API_KEY, "" sends none.
+        verify: of https://, which certificates are good; with an authority of your own
+            `ssl.create_default_context(cafile="ca.pem")`. None takes the authorities of the environment's SSL_CERT_FILE
+            or SSL_CERT_DIR, or else those of this machine.
+        headers: further ones for every request, as a proxy before the gateway may want.
         connections: the most at once; more callers wait their turn.
         model: for pictures whose options name none, one of the gateway's `info.models`; None leaves it to the gateway.
         jpeg_quality: of arrays on the wire; None sends PNG, which loses nothing.
         retry: False asks once for each picture: for callers who have a newer picture by the time of a second try.
 
     Raises:
-        EngineUnavailable: nobody answers at this address, or not in time (`DeadlineExceeded`).
+        EngineUnavailable: nobody answers at this address, or not in time (`DeadlineExceeded`); or its certificate is
+            refused.
         GatewayError: what answers there is no gateway, or it refuses the key (`status` is 401).
-        InvalidOptions: no header can carry the key.
+        InvalidOptions: `url` is no address, no header can carry the key, or SSL_CERT_FILE cannot be read.
     """
 
     def __init__(
@@ -99,16 +64,25 @@ class Gateway:
         timeout: float = 60.0,
         *,
         api_key: str | None = None,
+        verify: ssl.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
         connections: int = 16,
         model: str | None = None,
         jpeg_quality: int | None = None,
         retry: bool = True,
     ) -> None:
-        self._http = httpx2.Client(**transport(url, connections, api_key))
+        options = self._transport = transport(url, connections, api_key, verify, headers)
+        self._clients, self._closed = PerProcess(lambda: httpx2.Client(**options)), False
         self.url, self.timeout, self.jpeg_quality, self._retry = hidden(url.rstrip("/")), timeout, jpeg_quality, retry
         self.model = model
         self._info: ModelInfo | None = None
         self._outage = Outage()
+
+    @property
+    def _http(self) -> httpx2.Client:
+        if self._closed:
+            raise client_closed(self.url)
+        return self._clients.get()
 
     @property
     def info(self) -> ModelInfo:
@@ -170,7 +144,7 @@ class Gateway:
     ) -> Iterator[Streamed]:
         """As `Client.stream`."""
         request = with_model(Options.of(options, keywords), self.model)
-        target = _target(self, request, track, bgr, tasks_named=tasks_named(options, keywords))
+        target = target_of(self, request, track, bgr, tasks_named=tasks_named(options, keywords))
         from parsing_rcnn_client.sdk.streaming import blocking
 
         async def renewed() -> Taxonomy:
@@ -180,7 +154,8 @@ class Gateway:
 
     def close(self) -> None:
         """Close the connections. A stream that is open goes on until its loop is left. Safe to call twice."""
-        self._http.close()
+        self._closed = True
+        self._clients.get().close()
 
     def _known(self, end: float) -> ModelInfo:
         # threads that begin together each ask, so that none waits for another one's deadline
@@ -198,13 +173,11 @@ class Gateway:
         for attempt in retrying(end, self._retry, self._outage):
             with attempt:
                 try:
-                    with self._http.stream(**tries.streamed()) as answer:
-                        answer.request.extensions["timeout"]["read"] = tries.patience  # what is left for the body
-                        body = b"".join(tries.in_time(answer.iter_bytes()))
+                    answer, body = tries.exchanged(self._http)
                 except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                     raise tries.lost(error) from None
                 except RuntimeError:
-                    if not self._http.is_closed:
+                    if not self._closed:
                         raise
                     raise client_closed(self.url) from None
                 self._outage.answered(answer.status_code)
@@ -221,12 +194,14 @@ class AsyncGateway:
         timeout: float = 60.0,
         *,
         api_key: str | None = None,
+        verify: ssl.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
         connections: int = 16,
         model: str | None = None,
         jpeg_quality: int | None = None,
         retry: bool = True,
     ) -> None:
-        options = transport(url, connections, api_key)
+        options = self._transport = transport(url, connections, api_key, verify, headers)
         self._clients = PerLoop(lambda: httpx2.AsyncClient(**options), httpx2.AsyncClient.aclose)
         self._closed = False
         self.url, self.timeout, self.jpeg_quality, self._retry = hidden(url.rstrip("/")), timeout, jpeg_quality, retry
@@ -264,9 +239,9 @@ class AsyncGateway:
         options = with_model(Options.of(options, keywords), self.model)
         end = time.monotonic() + (self.timeout if timeout is None else timeout)
         taxonomy = taxonomy_of((await self._known(end)), self.url)
-        body, headers = await self._send(
-            analyze_call(image, options, self.jpeg_quality, bgr=bgr, tasks_named=named), end
-        )
+        call = partial(analyze_call, image, options, self.jpeg_quality, bgr=bgr, tasks_named=named)
+        # an array of some megapixels is seconds of PNG, and a path is read
+        body, headers = await self._send(call() if isinstance(image, bytes) else await asyncio.to_thread(call), end)
         try:
             return read_people(body, headers, taxonomy)
         except OtherClasses:
@@ -283,7 +258,7 @@ class AsyncGateway:
     ) -> AsyncIterator[Streamed]:
         """As `AsyncClient.stream`."""
         request = with_model(Options.of(options, keywords), self.model)
-        target = _target(self, request, track, bgr, tasks_named=tasks_named(options, keywords))
+        target = target_of(self, request, track, bgr, tasks_named=tasks_named(options, keywords))
         from parsing_rcnn_client.sdk.streaming import Stream
 
         async def renewed() -> Taxonomy:

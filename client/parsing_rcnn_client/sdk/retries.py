@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from typing import Any
 
@@ -24,10 +23,6 @@ _TOLD = 2  # failed tries after which an outage is logged: a single one is often
 _log = logging.getLogger("parsing_rcnn_client")  # where nobody sets up logging, its warnings go to standard error
 
 
-class _ClientClosed(EngineUnavailable):
-    """The client itself was closed, so there is no use in trying again."""
-
-
 def pause(error: BaseException | None, left: float, tries: int = 1) -> float | None:
     """Seconds after which to try again; None: do not try again, as after a refusal, which no time would change.
 
@@ -38,7 +33,7 @@ def pause(error: BaseException | None, left: float, tries: int = 1) -> float | N
         left: seconds until the deadline, before which every pause ends.
         tries: how many were made.
     """
-    if not isinstance(error, EngineUnavailable) or isinstance(error, DeadlineExceeded | ModelMissing | _ClientClosed):
+    if not isinstance(error, EngineUnavailable) or error.retry_after is None or isinstance(error, ModelMissing):
         return None
     wanted = error.retry_after if isinstance(error, Busy) else 0.0
     if wanted >= left:
@@ -55,12 +50,11 @@ def pause(error: BaseException | None, left: float, tries: int = 1) -> float | N
 class Outage:
     """Logs one warning when a server does not answer, and no further one until it has answered again.
 
-    All requests to a server share it. Thread-safe.
+    All requests to a server share it. Thread-safe, without a lock: a child that was forked meanwhile would wait for it.
     """
 
     def __init__(self) -> None:
-        self._told = False
-        self._lock = threading.Lock()
+        self._teller: dict[str, object] = {}  # who told of the outage
 
     def goes_on(self, error: BaseException | None, left: float) -> None:
         """A try has failed, and another one follows.
@@ -71,14 +65,13 @@ class Outage:
         """
         if not isinstance(error, EngineUnavailable) or isinstance(error, Busy):
             return
-        with self._lock:
-            told, self._told = self._told, True
-        if not told:
+        me = object()
+        if self._teller.setdefault("told", me) is me:
             _log.warning("%s; trying for %.0f s", error.detail, left)
 
     def over(self) -> None:
         """The server has answered, even if with a refusal."""
-        self._told = False
+        self._teller.clear()
 
     def answered(self, status: int) -> None:
         """An answer with this HTTP status came: from the server, or from a proxy that has no server behind it."""
@@ -124,7 +117,14 @@ def too_late(url: str) -> DeadlineExceeded:
 
 def client_closed(url: str) -> EngineUnavailable:
     """The error of a client that is used after its `close`."""
-    return _ClientClosed(f"{url}: this client was closed; make a new one")
+    return final(f"{url}: this client was closed; make a new one")
+
+
+def final(detail: str) -> EngineUnavailable:
+    """An error that no further try would change."""
+    error = EngineUnavailable(detail)
+    error.retry_after = None
+    return error
 
 
 def unanswered(url: str, error: Exception) -> EngineUnavailable:

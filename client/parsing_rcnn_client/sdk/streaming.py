@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import sys
 import threading
 import time
@@ -256,8 +257,12 @@ class Stream:
 def blocking(
     target: Target, taxonomy: Taxonomy, renewed: Callable[[], Awaitable[Taxonomy]], frames: Iterable[Picture]
 ) -> Iterator[Streamed]:
-    """The answers of a `Stream` for callers without an event loop: it runs in a thread of its own, all the time."""
-    loop, caller = asyncio.new_event_loop(), threading.get_ident()
+    """The answers of a `Stream` for callers without an event loop: it runs in a thread of its own, all the time.
+
+    Raises:
+        EngineUnavailable: as of `Stream`; or this is a child of the process whose stream it is, without that thread.
+    """
+    loop, caller, process = asyncio.new_event_loop(), threading.get_ident(), os.getpid()
 
     def run() -> None:
         loop.run_forever()
@@ -265,6 +270,9 @@ def blocking(
         loop.close()
 
     def wait(step: Coroutine[Any, Any, _T]) -> _T:
+        if os.getpid() != process:
+            step.close()
+            raise EngineUnavailable(f"{target.url}: this stream is of the process that forked this one; begin one here")
         return asyncio.run_coroutine_threadsafe(step, loop).result()
 
     async def begin() -> Stream:
@@ -281,7 +289,7 @@ def blocking(
         while (answer := wait(stream.answer())) is not None:
             yield answer
     finally:
-        if not sys.is_finalizing():  # threads stand still then
+        if not sys.is_finalizing() and os.getpid() == process:  # threads stand still then, or are not here
             asyncio.run_coroutine_threadsafe(end(), loop)
             if threading.get_ident() == caller:  # else it was forgotten, and any thread collects garbage: also `thread`
                 thread.join()

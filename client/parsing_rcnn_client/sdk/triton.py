@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import Any, Unpack
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from parsing_rcnn import ensembles
 from parsing_rcnn.analyzer import TASKS, ModelInfo, OptionKeywords, Options
 from parsing_rcnn.card import trained_in
 from parsing_rcnn.codecs.picture import Picture
-from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions, ParsingRCNNError
+from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, ParsingRCNNError
 from parsing_rcnn.heads import trained_of, untrained_of
 from parsing_rcnn.models import name_of
 from parsing_rcnn.people import People
@@ -28,10 +27,13 @@ from parsing_rcnn.taxonomy import CIHP, Taxonomy
 from parsing_rcnn.tensors import from_tensors
 from parsing_rcnn_client.names import hidden
 from parsing_rcnn_client.sdk.arguments import tasks_named, with_model
+from parsing_rcnn_client.sdk.per_process import PerProcess
 from parsing_rcnn_client.sdk.retries import Outage, client_closed, retrying, seconds_left, too_late
+from parsing_rcnn_client.sdk.transport import address_of
 from parsing_rcnn_client.sdk.triton_answers import tensors_of
 from parsing_rcnn_client.sdk.triton_card import card_of, lacks, require_model, taxonomy_with
 from parsing_rcnn_client.sdk.triton_errors import BROKEN, meaning_of
+from parsing_rcnn_client.sdk.triton_http import HttpClient
 from parsing_rcnn_client.sdk.triton_views import people_of
 from parsing_rcnn_client.sdk.wire import Busy, GatewayError, ModelMissing, encode_image, refuse_probabilities
 
@@ -44,7 +46,7 @@ _BESIDE = 32  # the most requests for a second size at once
 
 class Triton:
     """Sends pictures to the ensembles `human_analysis`, `human_parsing` and `densepose`. Thread-safe: over gRPC all
-    threads share a connection, over HTTP each has its own.
+    threads share a connection, over HTTP a pool of them. A forked process has connections of its own.
 
     Args:
         url: "grpc://host:8001" or "http://host:8000".
@@ -58,7 +60,7 @@ class Triton:
         retry: False asks once for each picture.
 
     Raises:
-        InvalidOptions: the address has another scheme.
+        InvalidOptions: `url` is no address, or has another scheme.
         EngineUnavailable: nobody answers there, or the client library is not installed.
     """
 
@@ -72,41 +74,35 @@ class Triton:
         jpeg_quality: int | None = None,
         retry: bool = True,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("grpc", "http") or not parts.netloc:
-            raise InvalidOptions(f"{url}: a Triton address is grpc://host:8001 or http://host:8000")
-        self.url, self.timeout, self.taxonomy, self.jpeg_quality = url, timeout, taxonomy, jpeg_quality
+        address = address_of(url, "grpc", "http", example="grpc://host:8001 or http://host:8000 of a Triton")
+        self.url, self.timeout, self.taxonomy, self.jpeg_quality = hidden(url), timeout, taxonomy, jpeg_quality
         self.model, self._retry, self._outage = model, retry, Outage()
         self._card: dict[str, Any] | None = None  # what the server says of its model card, once it was asked
         self._told = ""  # why it did not say it, as the log has it
-        self._beside = ThreadPoolExecutor(_BESIDE, "triton")
-        self._left: set[Future[Any]] = set()  # late answers, which the server still computes
-        self._grpc = parts.scheme == "grpc"
+        self._beside = PerProcess(lambda: ThreadPoolExecutor(_BESIDE, "triton"))
+        self._left: PerProcess[set[Future[Any]]] = PerProcess(set)  # late answers, which the server still computes
+        self._grpc, self._closed = address.scheme == "grpc", False
         try:
-            self._library = import_module(f"tritonclient.{parts.scheme}")
-            self._gevent: Any = None if self._grpc else import_module("gevent")
+            self._library = import_module(f"tritonclient.{address.scheme}")
             self._failure: type[Exception] = import_module("tritonclient.utils").InferenceServerException
         except (ImportError, RuntimeError) as error:  # the second where what carries its HTTP is not there
             raise EngineUnavailable(
-                f"{url}: the Triton client for {parts.scheme} is not installed here: pip install "
+                f"{self.url}: the Triton client for {address.scheme} is not installed here: pip install "
                 "'parsing-rcnn-client[triton]'" + ("" if self._grpc else ", or use grpc://host:8001")
             ) from error
-        self._address = parts.netloc
-        self._local, self._closed = threading.local(), False
-        self._shared = (
-            self._library.InferenceServerClient(parts.netloc, channel_args=ensembles.CHANNEL) if self._grpc else None
-        )
+        if self._grpc:
+            connect = partial(
+                self._library.InferenceServerClient, address.netloc.decode(), channel_args=ensembles.CHANNEL
+            )
+        else:
+            connect = partial(HttpClient, url, self._library, self._failure)
+        self._clients: PerProcess[Any] = PerProcess(connect)
 
     @property
     def _client(self) -> Any:
         if self._closed:
             raise client_closed(self.url)
-        if self._shared is not None:
-            return self._shared
-        # tritonclient's HTTP runs on greenlets, which belong to the thread that made them
-        if not hasattr(self._local, "client"):
-            self._local.client = self._library.InferenceServerClient(self._address, network_timeout=None)
-        return self._local.client
+        return self._clients.get()
 
     @property
     def info(self) -> ModelInfo:
@@ -182,7 +178,14 @@ class Triton:
         card = self._card_with(options.model, ensembles.ensemble_of(options.tasks), end)
         if not named:
             options = replace(options, tasks=trained_of(trained_in(card)))
-        return people_of(lambda own: self._at_one_size(data, own, end, card), self._beside, data, options, card)
+
+        def ask(own: Options) -> People:
+            return self._at_one_size(data, own, end, card)
+
+        try:
+            return people_of(ask, self._beside.get(), data, options, card, end)
+        except TimeoutError:
+            raise too_late(self.url) from None
 
     def _card_with(self, model: str | None, ensemble: str, end: float) -> dict[str, Any]:
         """What the server says of its model card: see `card_of`. It is kept, and asked for again after an outage, and
@@ -250,29 +253,11 @@ class Triton:
     def _call(self, left: float, method: str, *given: Any, **keywords: Any) -> Any:
         """One request.
 
-        Over HTTP the library limits each read and write alone, so a server that sends a little again and again could
-        outlast the limit many times. Therefore the whole request has a limit here.
-
         Args:
-            left: seconds for it.
-            method: of the library's client, which takes the other arguments.
-
-        Raises:
-            DeadlineExceeded: it took longer, over HTTP; over gRPC the library raises its own error.
+            left: seconds for it, over HTTP for all of it.
+            method: of the library's client or of `HttpClient`, which takes the other arguments.
         """
-        ask = getattr(self._client, method)
-        if self._grpc:
-            return ask(*given, **keywords, client_timeout=left)
-        late = self._gevent.Timeout(left)
-        try:
-            with late:
-                return ask(*given, **keywords)
-        except self._gevent.Timeout as error:
-            if error is not late:
-                raise
-            self._client.close()  # half an answer is on its connection
-            del self._local.client
-            raise too_late(self.url) from None
+        return getattr(self._client, method)(*given, **keywords, client_timeout=left)
 
     def _at_one_size(self, data: bytes, options: Options, end: float, card: dict[str, Any]) -> People:
         """One request, until `end` of time.monotonic(); `card`: what is known of the server's."""
@@ -359,21 +344,22 @@ class Triton:
         try:
             return answer.result(seconds)
         except TimeoutError:
-            self._left.add(answer)
-            answer.add_done_callback(self._left.discard)
+            left = self._left.get()
+            left.add(answer)
+            answer.add_done_callback(left.discard)
             raise too_late(self.url) from None
 
     def _misfit(self, said: str) -> GatewayError:
         return GatewayError(502, "bad-answer", f"{self.url} answers with {said}; is it this project's repository?")
 
     def close(self) -> None:
-        """Close the connections; over HTTP that of this thread, as each thread's own ends with it. Safe to call twice.
+        """Close the connections. Safe to call twice.
 
         Over gRPC this cancels requests, so late answers are waited for first, half a minute at the most.
         """
         if self._closed:
             return
-        client, self._closed = self._client, True
-        self._beside.shutdown(cancel_futures=True)
-        wait(tuple(self._left), timeout=_CLOSING)
-        client.close()
+        self._closed = True
+        self._beside.get().shutdown(cancel_futures=True)
+        wait(tuple(self._left.get()), timeout=_CLOSING)
+        self._clients.get().close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
+import httpx2
 
 from parsing_rcnn import ensembles
 from parsing_rcnn.ensembles import Trouble
@@ -10,8 +10,8 @@ from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn_client.sdk.retries import too_late
 from parsing_rcnn_client.sdk.wire import Busy, GatewayError, ModelMissing
 
-BROKEN = (OSError, http.client.HTTPException)
-"""A broken connection: where an answer is cut short, tritonclient's HTTP raises no OSError."""
+BROKEN = (OSError, httpx2.HTTPError)
+"""A broken connection, or an answer over HTTP that is late or cut short."""
 
 
 def meaning_of(error: Exception, url: str) -> Exception:
@@ -22,7 +22,7 @@ def meaning_of(error: Exception, url: str) -> Exception:
     if refusal is not None:
         return refusal
     trouble = ensembles.trouble_of(status, message)
-    if trouble is Trouble.LATE:
+    if trouble is Trouble.LATE or isinstance(error, httpx2.TimeoutException):
         return too_late(url)
     if trouble is Trouble.FULL:
         return Busy(f"the queue of {url} is full ({message}): come back later", 1.0)

@@ -3,6 +3,7 @@ of two sizes one for each, with tiles one for the whole picture and one for each
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -15,9 +16,16 @@ from parsing_rcnn.inference.two_sizes import united_people
 from parsing_rcnn.models import requests_of, sizes_of
 from parsing_rcnn.people import People
 
+_GRACE = 1.0  # seconds
+
 
 def people_of(
-    ask: Callable[[Options], People], beside: Executor, data: bytes, options: Options, card: Mapping[str, Any]
+    ask: Callable[[Options], People],
+    beside: Executor,
+    data: bytes,
+    options: Options,
+    card: Mapping[str, Any],
+    end: float,
 ) -> People:
     """Ask for every view of a picture, two at a time, and put the answers together.
 
@@ -27,8 +35,10 @@ def people_of(
         data: the encoded picture.
         options: of the picture.
         card: what is known of the server's model card.
+        end: of time.monotonic(), when the time is up.
 
     Raises:
+        TimeoutError: it is up, and nothing was sent from `beside`, which is full.
         ParsingRCNNError: as of `ask`; the header of a picture in tiles cannot be read.
     """
     limits = (options.confidence, options.max_people)
@@ -38,23 +48,24 @@ def people_of(
         height, width = upright_size(data)
         whole = replace(options, model=names[0], tiles=1)
         tiles = tiles_of(options.region or (0, 0, width, height), options.tiles)
-        first, *others = _asked(ask, beside, [whole, *(replace(whole, region=tile) for tile in tiles)])
+        first, *others = _asked(ask, beside, end, [whole, *(replace(whole, region=tile) for tile in tiles)])
         return people_with_tiles(first, others, options.tiles, options.region, *limits)
     if len(names) == 1:
         return ask(replace(options, model=names[0]))
     sizes = sizes_of(card, options.model)
     assert sizes.second is not None
-    first, other = _asked(ask, beside, [replace(options, model=name) for name in names])
+    first, other = _asked(ask, beside, end, [replace(options, model=name) for name in names])
     return united_people(first, other, sizes.second, sizes.canvases, *limits, options.region)
 
 
-def _asked(ask: Callable[[Options], People], beside: Executor, requests: list[Options]) -> list[People]:
+def _asked(ask: Callable[[Options], People], beside: Executor, end: float, requests: list[Options]) -> list[People]:
     """The answers, in the order of the requests."""
     others = beside.submit(lambda: [ask(own) for own in requests[1::2]])
     answers: list[People | None] = [None] * len(requests)
     try:
         answers[::2] = [ask(own) for own in requests[::2]]
-        answers[1::2] = others.result()
+        # what was sent has the same end, and says itself that it is late
+        answers[1::2] = others.result(max(end - time.monotonic(), 0) + _GRACE)
     finally:
         others.cancel()
     return [people for people in answers if people is not None]

@@ -261,14 +261,25 @@ def _server_timing(text: str) -> dict[str, float]:
 
 
 def read_error(status: int, headers: Mapping[str, str], body: bytes, url: str) -> ParsingRCNNError:
-    """The exception for an answer that is not 200."""
+    """The exception for an answer that is not 200, with the gateway's `request_id` where it tells one."""
+    problem: dict[str, Any] = {}
     try:
         problem = json.loads(body)
         detail, code = str(problem["detail"]), str(problem["type"]).removeprefix("urn:parsing-rcnn:")
     except _UNREADABLE:
         detail, code = f"{url}: the answer is HTTP {status}; is this a Parsing R-CNN gateway?", "unknown"
+    told = problem.get("request_id") if isinstance(problem, dict) else None
+    identity = told if isinstance(told, str) and told else headers.get("x-request-id")
     if status == 401:
         detail += f" (here: api_key=, on the command line --key, or the variable {KEY_VARIABLE})"
+    if status == 500 and identity:  # what went wrong stands in the gateway's log alone
+        detail += f" (request {identity})"
+    error = _error_of(status, code, detail, headers)
+    error.request_id = identity
+    return error
+
+
+def _error_of(status: int, code: str, detail: str, headers: Mapping[str, str]) -> ParsingRCNNError:
     if status == 504:
         return DeadlineExceeded(detail)
     when = headers.get("retry-after")

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from parsing_rcnn.codecs import npz
-from parsing_rcnn.errors import DeadlineExceeded
+from parsing_rcnn.errors import DeadlineExceeded, InvalidImage, ParsingRCNNError, UnsupportedImage
 from parsing_rcnn.people import People
 from parsing_rcnn.taxonomy import CIHP
 from parsing_rcnn_client import AsyncClient, Busy, Client, GatewayError
@@ -234,3 +234,30 @@ def test_a_server_that_lists_no_files(serve_app: Serve, card: dict[str, Any]) ->
         done = run("models", "--server", url)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {url}/v1/models does not list the files of a model")
+
+
+def test_a_refusal_has_the_id_under_which_the_gateway_logs_it(gateway_url: str) -> None:
+    with Client.connect(gateway_url, headers={"X-Request-ID": "photo-17"}) as client:
+        with pytest.raises(UnsupportedImage) as refused:
+            client.analyze(b"no picture at all")
+        assert refused.value.request_id == "photo-17"
+        with pytest.raises(InvalidImage) as unread:
+            client.analyze("nothing.jpg")
+        assert unread.value.request_id is None  # nothing was sent
+    with Client.connect(gateway_url) as client:
+        found = [
+            error for error in client.analyze_many([b"no picture", b"none"]) if isinstance(error, ParsingRCNNError)
+        ]
+    identities = {error.request_id for error in found}
+    assert len(identities) == 2
+    assert None not in identities
+
+
+def test_the_message_shows_the_id_where_only_the_log_says_what_went_wrong() -> None:
+    body = {**json.loads(refusal("something is wrong here", "internal-error")), "request_id": "4f2a"}
+    error = read_error(500, {}, json.dumps(body).encode(), "http://here")
+    assert (error.request_id, str(error)) == ("4f2a", "something is wrong here (request 4f2a)")
+    error = read_error(502, {"x-request-id": "of a proxy"}, b"", "http://here")
+    assert error.request_id == "of a proxy"
+    for odd in (b"[]", b'{"request_id": 3}', b'"text"', b"null"):
+        assert read_error(500, {}, odd, "http://here").request_id is None

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from parsing_rcnn.people import People
+from parsing_rcnn_client import AsyncClient, AsyncGateway
 from parsing_rcnn_client.sdk.per_loop import PerLoop
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -80,3 +85,27 @@ def test_an_object_is_released_once_in_its_loop() -> None:
     first, second = asyncio.run(use(close=False)), asyncio.run(use(close=True))
     assert released == [(0, first), (1, second), (2, second)]
     assert len(each) == 0
+
+
+def test_what_takes_time_is_done_beside_the_event_loop(gateway_url: str, photo_jpeg: bytes) -> None:
+    readers: list[int] = []
+
+    class File(io.BytesIO):
+        def read(self, *size: Any) -> bytes:
+            readers.append(threading.get_ident())
+            return super().read(*size)
+
+    async def ask() -> list[int]:
+        gateway = AsyncGateway(gateway_url)
+        found = [len(await gateway.analyze(File(photo_jpeg), tasks=()))]
+        await gateway.close()
+        async with AsyncClient.connect(gateway_url) as client:
+            found.append(len(await client.analyze(File(photo_jpeg), tasks=())))
+            async for people in client.analyze_many([File(photo_jpeg)], tasks=()):
+                assert isinstance(people, People)
+                found.append(len(people))
+        return found
+
+    assert min(asyncio.run(ask())) >= 1
+    assert len(readers) == 3
+    assert threading.get_ident() not in readers

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -372,7 +371,10 @@ def test_https_is_wss(photo_jpeg: bytes, tmp_path: Path, monkeypatch: pytest.Mon
         url = f"https://{live.address}"
         with pytest.raises(EngineUnavailable, match="certificate"):
             list(by_threads(url, [photo_jpeg], {}, retry=False))
-        trusted = SimpleNamespace(openssl_cafile=str(certificate), openssl_capath="")
-        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: trusted)  # as if the system trusted it
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         (answer,) = by_threads(url, [photo_jpeg], {})
+        assert isinstance(answer.people, People)
+        monkeypatch.delenv("SSL_CERT_FILE")
+        with Client.connect(url, verify=ssl.create_default_context(cafile=certificate)) as client:
+            (answer,) = client.stream([photo_jpeg])
     assert isinstance(answer.people, People)

@@ -132,6 +132,9 @@ def test_answers_are_those_of_the_engine(client: Client, pipeline: Pipeline, pho
     np.testing.assert_allclose(people.boxes, direct.boxes)
     np.testing.assert_array_equal(people.parts, direct.parts)  # type: ignore[arg-type]
     np.testing.assert_array_equal(people.iuv, direct.iuv)  # type: ignore[arg-type]
+    for array in (people.boxes, people.scores, people.parts, people.iuv, people.part_scores, people.iuv_scores):
+        assert array is not None
+        assert array.flags.writeable
     assert people.image_size == direct.image_size
     only = client.analyze(photo_jpeg, Options(frozenset({"parsing"}), max_people=1))
     assert (len(only), only.iuv) == (1, None)

@@ -18,6 +18,7 @@ import pytest
 from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable
 from parsing_rcnn.taxonomy import MHP
 from parsing_rcnn_client import Client, GatewayError
+from tests.client.sdk.kserve import somebody
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -158,8 +159,10 @@ def test_the_classes_are_those_that_it_says() -> None:
     server, model = {"name": "triton", "version": "2.51.0"}, {"name": "human_parsing", "versions": ["1"]}
     model["outputs"] = [{"name": "PART_SCORES", "datatype": "FP32", "shape": [-1, 59]}]  # type: ignore[assignment]
     answers = (whole(200, server), whole(200, {}), whole(200, {}), whole(200, model))
-    with answering(*answers) as (url, _), Client.triton(url, timeout=30) as client:
+    with answering(*answers) as (url, asked), Client.triton(url, timeout=30) as client:
         assert client.info.classes == MHP.classes
+    ready = [f"/v2/models/{name}/ready" for name in ("human_parsing", "densepose")]
+    assert asked == ["/v2", *ready, "/v2/models/human_parsing", "/v2/models/human_parsing/config"]
 
 
 @pytest.mark.parametrize("missing", ["gevent", "tritonclient"])
@@ -171,3 +174,61 @@ def test_what_http_needs_is_named_where_it_is_not_installed(missing: str) -> Non
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "pip install 'parsing-rcnn-client[triton]', or use grpc://host:8001" in done.stderr
+
+
+THREADS = """
+import os, sys, threading
+import numpy as np
+from parsing_rcnn_client import Client
+
+def opened():
+    return len(os.listdir("/proc/self/fd"))
+
+def ask():
+    assert client.analyze(np.zeros((40, 32, 3), np.uint8), tasks=(), tiles=2).image_size == (40, 32)
+
+def one_after_the_other():
+    for _ in range(25):
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+    return opened()
+
+client = Client.triton(sys.argv[1], 100)
+first = one_after_the_other()
+second = one_after_the_other()
+client.close()
+before = opened()
+for _ in range(25):
+    with Client.triton(sys.argv[1], 100) as client:
+        list(client.analyze_many([np.zeros((40, 32, 3), np.uint8)] * 3, tasks=(), in_flight=3))
+print(second - first, opened() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_threads_that_ended_leave_nothing_open() -> None:
+    """Nor do clients that were closed: a connection and an event loop of each thread would be 75 files and more."""
+    with somebody() as url:
+        command = [sys.executable, "-c", THREADS, url]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    more, left = map(int, done.stdout.split())
+    assert max(more, left) < 10
+
+
+def test_arrays_may_be_written_to() -> None:
+    with somebody() as url, Client.triton(url, 100) as client:
+        people = client.analyze(PICTURE, tasks=())
+        people.boxes[0] += 1
+        people.scores[0] = 0
+    assert people.boxes.tolist() == [[1, 1, 33, 33]]
+
+
+def test_an_answer_that_is_none_of_triton_s_has_a_type() -> None:
+    garbled = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\n{x}"
+    with answering(SILENT, garbled) as (url, _), Client.triton(url, timeout=30) as client:
+        with pytest.raises(GatewayError, match="none of Triton's"):
+            client.analyze(PICTURE)
+        with pytest.raises(GatewayError, match="none of Triton's"):
+            _ = client.info

@@ -6,17 +6,19 @@ import io
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
 from parsing_rcnn.codecs.image import decode
-from parsing_rcnn.codecs.picture import load, pixels
+from parsing_rcnn.codecs.picture import held, load, pixels, still
 from parsing_rcnn.errors import InvalidImage, InvalidOptions
 
 COLOURS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
@@ -186,3 +188,47 @@ def test_what_is_no_picture_is_named() -> None:
 def test_pillow_is_imported_only_for_its_own_pictures() -> None:
     program = "import sys; from parsing_rcnn.codecs.picture import load; load(b'x'); assert 'PIL' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).resolve().parents[3])
+
+
+def test_an_open_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(Image.fromarray(NOISE)))
+    with path.open("rb") as file:
+        assert load(file) == path.read_bytes()
+        with pytest.raises(InvalidImage, match=r"^BufferedReader: nothing is left to read: seek\(0\) before"):
+            load(file)
+        file.seek(0)
+        np.testing.assert_array_equal(pixels(file), NOISE)
+    assert load(io.BytesIO(path.read_bytes())) == path.read_bytes()
+    with pytest.raises(InvalidImage, match=r"^BufferedReader: it cannot be read \(read of closed file\)"):
+        load(file)
+    with path.open(encoding="latin-1") as text, pytest.raises(InvalidImage, match="gives str, no bytes: open files"):
+        load(text)  # type: ignore[arg-type]
+    with pytest.raises(InvalidImage, match=r"VideoCapture: its read.. gives tuple, no bytes: .* give the frames"):
+        load(cv2.VideoCapture())  # type: ignore[arg-type]
+
+
+def test_what_is_held_does_not_change_any_more(tmp_path: Path) -> None:
+    buffer = np.zeros((4, 4, 3), np.uint8)
+    kept = held(buffer)
+    data = bytearray(b"abc")
+    kept_data = held(data)
+    file = io.BytesIO(b"picture")
+    assert held(file) == b"picture"
+    buffer += 9
+    data[:] = b"xyz"
+    assert kept_data == b"abc"
+    np.testing.assert_array_equal(kept, 0)  # type: ignore[arg-type]
+    for same in (b"abc", "a.jpg", tmp_path):
+        assert held(same) is same
+
+
+def test_frames_of_one_buffer_that_is_filled_again_are_their_own() -> None:
+    buffer = np.zeros((4, 4, 3), np.uint8)
+
+    def frames() -> Iterator[NDArray[np.uint8]]:
+        for number in range(5):
+            buffer[:] = number
+            yield buffer
+
+    assert [int(pixels(frame)[0, 0, 0]) for frame in list(still(frames()))] == list(range(5))
