@@ -61,7 +61,8 @@ test-server: $(VENV)/.test $(VENV)-schemathesis/.ready
 
 test-client: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-deploy/.ready
 	$(VENV)/bin/python $(PYTEST) --ignore=tests/server --ignore=tests/scripts --ignore=tests/training --ignore=tests/export
-	$(VENV)-supervision/bin/python $(PYTEST) tests/parsing_rcnn/codecs/test_json.py tests/client/video/test_pyav.py
+	$(VENV)-supervision/bin/python $(PYTEST) tests/parsing_rcnn/codecs/test_json.py tests/client/video/test_pyav.py \
+		tests/client/video/test_sound.py
 
 test-training: $(TORCH)/.train
 	$(IDLE) $(TORCH)/bin/python $(PYTEST) $(UNHURRIED) tests/training --ignore=$(REFUSALS) \

@@ -16,3 +16,9 @@ else
     exit 1
 fi
 ffmpeg -hide_banner -version | head -n 1
+# ffmpeg-free of Fedora has neither libx264 nor libx265
+if ! ffmpeg -hide_banner -encoders 2>/dev/null | grep -qE ' (libx264|libopenh264) '; then
+    echo "note: this ffmpeg has no encoder of H.264, so it only reads video: on Fedora either" \
+        "'sudo dnf install openh264', or the ffmpeg of RPM Fusion (https://rpmfusion.org/Configuration):" \
+        "'sudo dnf swap ffmpeg-free ffmpeg --allowerasing'" >&2
+fi

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from parsing_rcnn.interrupt import INTERRUPTED
-from parsing_rcnn.terminal import say, stderr_console
+from parsing_rcnn.terminal import say
 from parsing_rcnn_client.cli.options import AsJson, EngineChoice, LookChoice, PeopleChoice, wrong
 from parsing_rcnn_client.cli.places import check_files
 from parsing_rcnn_client.cli.trained_heads import keep_trained
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from parsing_rcnn.analyzer import Analyzer
     from parsing_rcnn_client.video.annotate import Settings, Summary
     from parsing_rcnn_client.video.backends import Video
+    from parsing_rcnn_client.video.ffmpeg import FFmpegWriter
     from parsing_rcnn_client.video.media import Reader, Writer
+    from parsing_rcnn_client.video.pyav_writer import PyAVWriter
     from parsing_rcnn_client.video.records import RecordFile
     from parsing_rcnn_client.video.span import Span
 
@@ -109,7 +111,8 @@ def _sentence(summary: Summary) -> str:
     """What `annotate` did, for people."""
     counts = [f"{name}: {passed['in']} in, {passed['out']} out" for name, passed in summary.lines.items()]
     people = f"{summary.tracks} {'person' if summary.tracks == 1 else 'people'}"
-    return ", ".join([f"{summary.frames} frames", people, f"{summary.fps:.1f} fps", *counts])
+    frames = f"{summary.frames} frame{'s' * (summary.frames != 1)}"
+    return ", ".join([frames, people, f"{summary.fps:.1f} fps", *counts])
 
 
 def _annotate(
@@ -135,6 +138,7 @@ def _annotate(
             records: list[RecordFile] = []
             writer = None if out is None else video.write(out, reader)
             if writer is not None:
+                opened.callback(_say_what_is_left_out, writer)
                 opened.callback(writer.abort)  # does nothing to what is finished
             if jsonl is not None:
                 records.append(JsonLines(None if jsonl == STANDARD else jsonl, include=recorded.included))
@@ -151,6 +155,11 @@ def _annotate(
         engine.close()
 
 
+def _say_what_is_left_out(writer: FFmpegWriter | PyAVWriter) -> None:
+    for what in writer.left_out:
+        say(f"note: the result is without {what}")
+
+
 def _with_progress(
     engine: Analyzer,
     reader: Reader,
@@ -160,16 +169,20 @@ def _with_progress(
     files: list[Path],
     span: Span | None,
 ) -> Summary:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from parsing_rcnn.errors import EngineUnavailable
+    from parsing_rcnn_client.cli.annotate_progress import shown
     from parsing_rcnn_client.video.annotate import annotate as run
     from parsing_rcnn_client.video.media import SourceLost
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with ExitStack() as shown, Progress(*columns, console=stderr_console()) as progress:
-        whole, fps = reader.info.frames, reader.info.fps
-        bar = progress.add_task("frames", total=whole if span is None else span.frames(whole, fps))
+    whole, frames = reader.info.frames, 0
+
+    with ExitStack() as told, shown(whole if span is None else span.frames(whole, reader.info.fps)) as progress:
+
+        def count(done: int) -> None:
+            nonlocal frames
+            frames = done
+            progress(done)
+
         try:
             summary = run(
                 engine,
@@ -177,17 +190,17 @@ def _with_progress(
                 writer,
                 settings,
                 records=records,
-                progress=lambda done: progress.update(bar, completed=done),
+                progress=count,
             )
             ignore_signals()  # all is done: finishing it may take a while
         except (KeyboardInterrupt, EngineUnavailable, SourceLost):
             ignore_signals()
-            if frames := int(progress.tasks[bar].completed):  # what is done is left whole and playable
+            if frames:  # what is done is left whole and playable
                 if writer is not None:
                     writer.close(cut=True)
                 for record in records:
                     record.close()
-                shown.callback(say, _stopped(frames, files))  # when the bar is gone, or it would be in the bar's line
+                told.callback(say, _stopped(frames, files))  # when the bar is gone, or it would be in the bar's line
             raise
         if writer is not None:
             writer.close(cut=span is not None and span.end is not None)
@@ -197,5 +210,6 @@ def _with_progress(
 
 
 def _stopped(frames: int, files: list[Path]) -> str:
+    stopped = f"stopped after {frames} frame{'s' * (frames > 1)}"
     names = " and ".join("standard output" if path == STANDARD else str(path) for path in files)
-    return f"stopped after {frames} frame{'s' * (frames > 1)}; {names} hold{'s' * (len(files) == 1)} them"
+    return f"{stopped}; {names} hold{'s' * (len(files) == 1)} them" if files else stopped

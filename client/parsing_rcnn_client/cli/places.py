@@ -45,8 +45,8 @@ def check_files(
     from parsing_rcnn.errors import InvalidOptions
     from parsing_rcnn_client.video.programs import hidden_source, is_live
 
-    if out is None and jsonl is None and coco is None and npz is None:
-        raise InvalidOptions("nothing to write: name --out, --jsonl, --coco or --npz")
+    if out is None and jsonl is None and coco is None and npz is None and not as_json:
+        raise InvalidOptions("nothing to write: name --out, --jsonl, --coco or --npz (or --json, for the counts)")
     if is_live(source):
         raise InvalidOptions(f"{hidden_source(source)} has no end: `parsing-rcnn stream` is for cameras and streams")
     _check_source(source)
@@ -79,6 +79,21 @@ def check_records(
             check_place(jsonl, source)
     _check_npz(npz)
     _check_apart([*files, *(path for path in (jsonl, npz) if path not in (None, STANDARD))])
+
+
+def check_encoders(targets: Sequence[str]) -> None:
+    """Refuse outputs of `stream` that are to be encoded where no encoder is.
+
+    Raises:
+        InvalidOptions: what to install.
+        VideoToolMissing: ffmpeg is not installed.
+    """
+    from parsing_rcnn_client.video.backends import fitted
+    from parsing_rcnn_client.video.encoding import Encoding
+
+    for target in targets:
+        if "://" in target or not _is_shown(target):
+            fitted(Encoding(), Path(target), "ffmpeg")
 
 
 def _is_shown(target: str) -> bool:

@@ -11,7 +11,7 @@ import typer
 
 from parsing_rcnn.terminal import say, tell
 from parsing_rcnn_client.cli.options import AsJson, EngineChoice, LookChoice, PeopleChoice, wrong
-from parsing_rcnn_client.cli.places import check_records, targets_of
+from parsing_rcnn_client.cli.places import check_encoders, check_records, targets_of
 from parsing_rcnn_client.cli.stream_sources import page_of, start
 from parsing_rcnn_client.cli.stream_status import summary, wait
 from parsing_rcnn_client.cli.trained_heads import keep_trained
@@ -47,8 +47,8 @@ def stream(
         typer.Option(
             "-o",
             "--out",
-            help="window, mjpeg:PORT, a file, rtsp://, rtmp:// or none; one for each source (default: mjpeg:8090, a "
-            "page; with --jsonl or --npz none).",
+            help="window, mjpeg:PORT (mjpeg:0.0.0.0:PORT for others, too), a file, rtsp://, rtmp:// or none; one for "
+            "each source (default: mjpeg:8090, a page; with --jsonl or --npz none).",
             metavar="OUTPUT",
         ),
     ] = None,
@@ -80,6 +80,7 @@ def stream(
         settings = _live_settings(
             mode, shown, people, recorded, counted, told=set(targets) != {"none"}, reconnect=reconnect
         )
+        check_encoders(targets)
         page = page_of(targets)
         # by the time of a second try there is a newer picture
         engine = engine_choice.open(timeout, SENT_QUALITY, retry=False)

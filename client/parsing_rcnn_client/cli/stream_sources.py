@@ -43,19 +43,23 @@ def page_of(targets: list[str]) -> MjpegPage | None:
     """The web page, if a target names one.
 
     Raises:
-        InvalidOptions: there is no screen for a window, a port is wrong, or there are two ports.
+        InvalidOptions: there is no screen for a window, a port is wrong, or there are two pages.
     """
     from parsing_rcnn.errors import InvalidOptions
-    from parsing_rcnn_client.video.sinks import MjpegPage, WindowSink
+    from parsing_rcnn_client.video.sinks import HERE, MjpegPage, WindowSink
 
     if "window" in targets:
         WindowSink.require_screen()
-    ports = {target.removeprefix("mjpeg:") for target in targets if target.startswith("mjpeg:")}
-    for port in sorted(ports):
-        if not port.isdecimal() or int(port) > 65535:
+    pages = {target.removeprefix("mjpeg:") for target in targets if target.startswith("mjpeg:")}
+    for page in sorted(pages):
+        port = page.rpartition(":")[2]
+        if not (port.isascii() and port.isdecimal()) or int(port) > 65535:
             raise InvalidOptions(
-                f"mjpeg:{port}: the port is no number from 1 to 65535 (0 takes a free one): --out mjpeg:8090"
+                f"mjpeg:{page}: the port is no number from 1 to 65535 (0 takes a free one): --out mjpeg:8090"
             )
-    if len(ports) > 1:
+    if len(pages) > 1:
         raise InvalidOptions("one page shows all sources: --out mjpeg:8090")
-    return MjpegPage(int(ports.pop())) if ports else None
+    if not pages:
+        return None
+    host, _, port = pages.pop().rpartition(":")  # an IPv6 address is in brackets, as in addresses of pages
+    return MjpegPage(int(port), host.removeprefix("[").removesuffix("]") or HERE)

@@ -64,7 +64,8 @@ def summary(state: State) -> str:
     """A line about a source that has ended."""
     missed = f", {state.failed} without an answer" if state.failed else ""
     lost = f", {state.lost} lost at the output" if state.lost else ""
-    return f"{state.name}: {state.frames} frames, {state.shown} shown, {state.dropped} dropped{missed}{lost}"
+    frames = f"{state.frames} frame{'s' * (state.frames != 1)}"
+    return f"{state.name}: {frames}, {state.shown} shown, {state.dropped} dropped{missed}{lost}"
 
 
 @dataclass

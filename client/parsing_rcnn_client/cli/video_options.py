@@ -193,7 +193,7 @@ class EncodingChoice:
             VideoToolMissing: the backend is not installed.
         """
         from parsing_rcnn.errors import InvalidOptions
-        from parsing_rcnn_client.video.backends import check_encoding
+        from parsing_rcnn_client.video.backends import fitted
         from parsing_rcnn_client.video.encoding import Encoding
 
         encoding = Encoding(self.codec or Encoding.codec, self.crf)
@@ -201,6 +201,5 @@ class EncodingChoice:
             for option, value in (("--codec", self.codec), ("--crf", self.crf)):
                 if value is not None:
                     raise InvalidOptions(f"{option} {value} is about the video of --out: name one")
-        elif self.codec is not None:
-            check_encoding(encoding, out, backend)
-        return encoding
+            return encoding
+        return fitted(encoding, out, backend)

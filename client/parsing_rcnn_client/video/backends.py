@@ -13,7 +13,8 @@ from parsing_rcnn_client.video.programs import encoders
 from parsing_rcnn_client.video.span import Span
 
 if TYPE_CHECKING:
-    from parsing_rcnn_client.video.pyav import PyAVReader, PyAVWriter
+    from parsing_rcnn_client.video.pyav import PyAVReader
+    from parsing_rcnn_client.video.pyav_writer import PyAVWriter
 
 BACKENDS = ("ffmpeg", "pyav")
 
@@ -63,7 +64,7 @@ def open_writer(
     """
     sound = reader.source if reader.info.audio else None
     if backend == "pyav":
-        from parsing_rcnn_client.video.pyav import PyAVWriter
+        from parsing_rcnn_client.video.pyav_writer import PyAVWriter
 
         return PyAVWriter(target, reader.info, sound_of=sound, encoding=encoding, span=reader.span)
     check(backend)
@@ -95,19 +96,18 @@ class Video:
         return open_writer(str(out), reader, self.backend, self.encoding)
 
 
-def check_encoding(encoding: Encoding, target: Path, backend: str) -> None:
-    """Refuse an encoding that cannot be written here.
+def fitted(encoding: Encoding, target: Path, backend: str) -> Encoding:
+    """An encoding with an encoder that is there; see `Encoding.fitting`.
 
     Raises:
-        InvalidOptions: what can be instead.
+        InvalidOptions: it cannot be written here; what can be instead.
         VideoToolMissing: the backend is not installed.
     """
     if backend == "pyav":
         from parsing_rcnn_client.video.pyav import library
 
-        encoding.check(target, library().codecs_available)
-    else:
-        encoding.check(target, encoders())
+        return encoding.fitting(target, library().codecs_available)
+    return encoding.fitting(target, encoders())
 
 
 def check(backend: str) -> None:

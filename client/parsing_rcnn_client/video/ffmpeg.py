@@ -22,12 +22,13 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn_client.video import matroska, sequence, sound, tones
+from parsing_rcnn_client.video import complaints, matroska, sequence, sound, tones
 from parsing_rcnn_client.video.clock import Clock
 from parsing_rcnn_client.video.encoding import Encoding
 from parsing_rcnn_client.video.media import Frame, SourceLost, VideoError, VideoInfo, begun, writing
 from parsing_rcnn_client.video.programs import hidden_source, input_options, is_live, output_options, probe, start, tool
 from parsing_rcnn_client.video.span import Lead, Span, packets_of, seeking
+from parsing_rcnn_client.video.versions import passthrough
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".flv", ".ts", ".mts", ".m2ts", ".3gp")
 """Suffixes of containers that hold H.264 and the time of each frame (AVI has no times)."""
@@ -36,9 +37,6 @@ _PATIENCE = 10.0  # seconds to wait for an address that takes no data
 _GOODBYE = 5.0  # seconds to wait for the end of a stream, or of a file that takes no picture any more
 _TERMINATED = 255  # ffmpeg's exit code after SIGTERM
 _OF_THE_PIPE = "increasing dts to muxer"  # a harmless complaint: two pictures have the same time
-_GIVES_UP = ("Error initializing output stream", "Conversion failed", "Error while opening encoder for output")
-_SAYS_NOTHING = ": Invalid argument"
-_SPEAKER = re.compile(r"\[[^]]* @ 0x[0-9a-f]+\] ")  # the part of ffmpeg that a message comes from
 _EXACT = ":flags=bicublin+accurate_rnd+full_chroma_int"  # the default rounds down, so each copy gets darker
 _Picture = tuple[float | None, NDArray[np.uint8]]  # its time, seconds, and its pixels
 _PTS = re.compile(r"showinfo.*\bn: *(\d+) pts: *(-?\d+|NOPTS)")
@@ -81,9 +79,9 @@ class FFmpegReader:
         command += ["-stream_loop", str(loop)] if loop else []
         command += input_options(source, live=self.live)
         command += ["-map", "0:V:0", "-an", "-sn", "-dn"]
-        filters = tones.filters(hdr=self._info.hdr)
-        filters = f"trim={span.between(self._info.start)},{filters}" if span else filters
-        command += ["-vf", f"{filters}scale={size},format=rgb24,showinfo=checksum=0", "-fps_mode", "passthrough"]
+        piece = f"trim={span.between(self._info.start)}," if span else ""
+        filters = tones.whole(self._info) + piece + tones.filters(self._info)
+        command += ["-vf", f"{filters}scale={size},format=rgb24,showinfo=checksum=0", *passthrough(command[0])]
         # on a clock of 1/fps, two pictures of a variable rate may get the same time, and ffmpeg would complain
         self._command = [*command, "-enc_time_base", "-1", "-f", "rawvideo", "-"]
         self._lead = Lead(packets_of(source), self._info.start, span) if span and span.start else None
@@ -243,7 +241,8 @@ class FFmpegWriter:
         command = [tool("ffmpeg"), "-hide_banner", "-nostats", "-nostdin", "-loglevel", "error", "-y", "-copyts"]
         command += ["-itsoffset", str(info.start - _SHIFT), "-f", "matroska", "-i", "pipe:0"]
         suffix = None if "://" in target else Path(target).suffix
-        command += sound.options(sound_of, suffix, info.start, span) if sound_of else ["-map", "0:v"]
+        heard = sound.of(sound_of, suffix, info.start, span) if sound_of else sound.Sound()
+        command += heard.options
         even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
         command += ["-vf", f"{even},scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,setsar=1"]
         command += ["-c:v", encoding.encoder]
@@ -251,12 +250,14 @@ class FFmpegWriter:
         command += ["-tag:v", tag] if (tag := encoding.tag(target)) else []
         command += extra
         command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
-        command += ["-fps_mode", "passthrough", "-enc_time_base", "-1"]
+        command += [*passthrough(command[0]), "-enc_time_base", "-1"]
         # pictures are moved to the clock of the sound, and then both together back to 0
         back = info.start + (span.start if span else 0.0)
         command += ["-output_ts_offset", f"{-back:.6f}"] if back else []
         self._options = output_options(target, info)
-        self._closed, self._sound = False, sound_of is not None
+        self.left_out = heard.left_out
+        """Why tracks of sound are missing, one message each."""
+        self._closed, self._sound = False, heard.any
         self._first: float | None = None  # time of the first frame
         self._length = 0.0  # seconds from there to the end of the last frame
         self._waited: float | None = None  # seconds after which ffmpeg was ended because the target took nothing
@@ -382,12 +383,7 @@ class FFmpegWriter:
         if self._unfinished is not None:
             self._unfinished.drop()
         self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        # ffmpeg's last lines only say that it gave up; a line before them says why
-        reasons = [
-            line for line in lines if not line.startswith(_GIVES_UP) and not line.endswith(_SAYS_NOTHING)
-        ] or lines
-        reason = _SPEAKER.sub("", reasons[-1]) if reasons else "it gave no reason"
+        reason = complaints.reason(self._log.read().decode(errors="replace"))
         reason = reason if self._waited is None else f"nothing was taken there for {self._waited:.0f} s"
         reason = reason.replace(str(self._part), self.target).replace(self.target, hidden_source(self.target))
         return VideoError(f"{hidden_source(self.target)}: ffmpeg cannot write it ({reason})")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
@@ -102,6 +102,8 @@ def paint(
     shown: NDArray[np.float32],
     look: Look,
     doubtful: People | None = None,
+    *,
+    under: Callable[[NDArray[np.uint8]], None] | None = None,
 ) -> None:
     """Draw over a frame, in place.
 
@@ -112,12 +114,15 @@ def paint(
         shown: float32 [n,4], the boxes to draw.
         look: what to draw.
         doubtful: what may be people; "anonymise" hides them too, and nothing else is drawn of them.
+        under: draws what is to lie under all layers but "anonymise", which would hide it.
     """
     order = people.back_to_front()
     if look.hides:
         if doubtful is not None:
             hiding.hide_people(canvas, doubtful, look.hide, look.style)
         hiding.hide_people(canvas, people, look.hide, look.style)
+    if under is not None:
+        under(canvas)
     if not {"parts", *_OF_CHARTS}.isdisjoint(look.layers):
         people = visible(people)
     for layer in look.layers:

@@ -83,6 +83,8 @@ class VideoInfo:
         live: whether it is a camera or a stream, which has no end and cannot wait.
         matrix: the colour matrix (luma and chroma to RGB) to assume if the source names none; None if it names one.
         hdr: whether the brightness is coded by PQ or HLG, beyond the range of an ordinary screen.
+        wide: whether the colours are those of BT.2020 or Display P3, without HDR.
+        interlaced: whether each picture is of two moments, one in the odd lines and one in the even ones.
         start: where the container's clock begins, seconds. It is subtracted from all times, of pictures and of sound.
     """
 
@@ -95,6 +97,8 @@ class VideoInfo:
     live: bool = False
     matrix: str | None = None
     hdr: bool = False
+    wide: bool = False
+    interlaced: bool = False
     start: float = 0.0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -30,23 +32,27 @@ def pictured(
         uint8 [H,W,3] RGB.
     """
     image = tracked.frame.image
+    counter = None if tracked.counts is None else counter
     if look.hides and not tracked.covered:
         canvas = veiled(image, look)
+        if counter is not None:
+            draw_lines(canvas, counter)
     else:
         canvas = image if reuse and image.flags.writeable else image.copy()
-        paint(canvas, tracked.people, tracked.numbers, tracked.shown, look, tracked.doubtful)
+        # under the people, whose numbers lines would cross out
+        under = None if counter is None else partial(draw_lines, counter=counter)
+        paint(canvas, tracked.people, tracked.numbers, tracked.shown, look, tracked.doubtful, under=under)
     if counter is not None and tracked.counts is not None:
-        draw_zones(canvas, counter, tracked.counts)
+        draw_counts(canvas, counter, tracked.counts)
     return canvas
 
 
-def draw_zones(canvas: NDArray[np.uint8], counter: ZoneCounter, counts: Counts) -> None:
-    """Outlines, names and counts, and an arrow to the side of each line that is in.
+def draw_lines(canvas: NDArray[np.uint8], counter: ZoneCounter) -> None:
+    """Outlines of zones, lines, and an arrow to the side of each line that is in.
 
     Args:
         canvas: uint8 [H,W,3] RGB; it is changed.
-        counter: that counted.
-        counts: of this frame.
+        counter: whose zones and lines these are.
     """
     thick = line_thickness(canvas)
     for corners in counter.corners.values():
@@ -57,7 +63,18 @@ def draw_zones(canvas: NDArray[np.uint8], counter: ZoneCounter, counts: Counts) 
         tip = middle + right * max(_ARROW * max(canvas.shape[:2]), 8)
         for colour, wide in ((_DARK, thick + 2), (_INK, thick)):
             cv2.arrowedLine(canvas, _whole(middle), _whole(tip), colour, wide, cv2.LINE_AA, tipLength=0.4)
-    for name, corners in counter.corners.items():  # labels last, over all lines
+
+
+def draw_counts(canvas: NDArray[np.uint8], counter: ZoneCounter, counts: Counts) -> None:
+    """The name and the count of each zone and line, beside it.
+
+    Args:
+        canvas: uint8 [H,W,3] RGB; it is changed.
+        counter: that counted.
+        counts: of this frame.
+    """
+    thick = line_thickness(canvas)
+    for name, corners in counter.corners.items():
         top = corners[np.lexsort((corners[:, 0], corners[:, 1]))[0]]
         left = bool(top[0] <= corners[:, 0].mean())  # the zone is to the right of the corner; the label goes there
         where = top + np.array([4 if left else -4, 4], np.float32)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from parsing_rcnn_client.names import hidden
+from parsing_rcnn_client.video import sequence
 from parsing_rcnn_client.video.media import (
     ANY_CLOCK,
     MP4,
@@ -23,8 +24,16 @@ from parsing_rcnn_client.video.media import (
     written_clock,
 )
 from parsing_rcnn_client.video.upright import UPRIGHT, swaps_sides
+from parsing_rcnn_client.video.versions import durations
 
 _HDR = ("smpte2084", "arib-std-b67")  # transfer curves of PQ and HLG
+
+_WIDE = (  # primaries, curves and matrices of wide colours without HDR; the filter zscale has to know all three
+    ("bt2020", "smpte432"),
+    ("bt709", "smpte170m", "bt2020-10", "bt2020-12", "iec61966-2-1"),
+    ("bt709", "bt470bg", "smpte170m", "bt2020nc"),
+)
+_INTERLACED = ("tt", "bb", "tb", "bt")  # orders of fields
 
 _PATIENCE = 10_000_000  # microseconds to wait for an address
 
@@ -85,6 +94,8 @@ def input_options(source: str, *, live: bool) -> list[str]:
         options = ["-rtsp_transport", "tcp", "-timeout", str(_PATIENCE)]
     elif source.startswith(("http://", "https://")):
         options = ["-rw_timeout", str(_PATIENCE)]
+    if (first := sequence.first(source)) is not None:
+        options = ["-start_number", str(first)]
     if live:
         options += ["-fflags", "nobuffer", "-flags", "low_delay", "-analyzeduration", "1000000"]
     return [*options, "-i", local(source)]
@@ -105,7 +116,7 @@ def output_options(target: str, info: VideoInfo) -> list[str]:
     mp4 = Path(target).suffix.lower() in MP4
     # the last picture lasts as long as the one before; a single one needs a duration, or it could not be read again
     single = max(round((scale if mp4 else 1000) / info.fps), 1)
-    lasts = ["-bsf:v", f"setts=pts=PTS:dts=DTS:duration=if(N\\,DTS-PREV_INDTS\\,{single})"]
+    lasts = durations(tool("ffmpeg"), single)
     return [*(["-movflags", "+faststart", "-video_track_timescale", str(scale)] if mp4 else []), *lasts]
 
 
@@ -165,9 +176,25 @@ def _info(stream: dict[str, Any], audio: bool, container: dict[str, Any], live: 
     clock = _fraction(stream.get("time_base")) or Fraction(1, 90000)
     matrix = assumed_matrix(int(stream["width"]), int(stream["height"])) if untagged else None
     hdr = not untagged and stream.get("color_transfer") in _HDR and "color_primaries" in stream
+    tags = stream.get("color_primaries"), stream.get("color_transfer"), stream.get("color_space")
+    wide = all(tag in known for tag, known in zip(tags, _WIDE, strict=True))
+    interlaced = stream.get("field_order") in _INTERLACED
     anywhere = not live and not ANY_CLOCK.isdisjoint(container.get("format_name", "").split(","))
     start = float(container.get("start_time") or 0) if anywhere else 0.0
-    return VideoInfo(width, height, float(rate), clock, None if live else frames, audio, live, matrix, hdr, start)
+    return VideoInfo(
+        width,
+        height,
+        float(rate),
+        clock,
+        None if live else frames,
+        audio,
+        live,
+        matrix,
+        hdr,
+        wide,
+        interlaced,
+        start,
+    )
 
 
 def _display_matrix(stream: dict[str, Any]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Reads and writes video with PyAV, the optional extra `pyav`: FFmpeg's libraries in this process, not the program.
+"""Reads video with PyAV, the optional extra `pyav`: FFmpeg's libraries in this process, not the program.
 
 This saves copying every frame through a pipe. It is not the default because its wheels bundle codecs under the GPL, and
 because a file that crashes a decoder then ends the whole process.
@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parsing_rcnn_client.video import sequence
+from parsing_rcnn_client.video import sequence, tones
 from parsing_rcnn_client.video.clock import Clock
-from parsing_rcnn_client.video.encoding import Encoding
 from parsing_rcnn_client.video.media import (
     ANY_CLOCK,
-    MP4,
     Frame,
     VideoError,
     VideoInfo,
     VideoToolMissing,
     assumed_matrix,
-    begun,
     squared,
-    writing,
-    written_clock,
 )
 from parsing_rcnn_client.video.programs import hidden_source, is_live, local
 from parsing_rcnn_client.video.span import ROUNDED, Lead, Span
@@ -56,6 +53,35 @@ def library() -> Any:
     return av
 
 
+def opening(source: str) -> dict[str, str]:
+    """FFmpeg's options to open a file, by their names."""
+    first = sequence.first(source)
+    return {} if first is None else {"start_number": str(first)}
+
+
+@dataclass
+class _Seen:
+    """What came of a source.
+
+    Attributes:
+        packets: number of packets.
+        broken: number of pictures that could be decoded in part only.
+    """
+
+    packets: int = 0
+    broken: int = 0
+
+    def note(self, announced: int) -> str | None:
+        """What is wrong with it; None if nothing is.
+
+        Args:
+            announced: number of packets by its container; 0 if that does not say.
+        """
+        if self.packets < announced:
+            return f"it ends after {self.packets} of {announced} pictures"
+        return f"pictures that are broken: {self.broken}" if self.broken else None
+
+
 class PyAVReader:
     """Frames of a file or a network stream; arguments as in `FFmpegReader`.
 
@@ -68,9 +94,10 @@ class PyAVReader:
         self.source, self.span, self._pace, self._closed = source, span, pace, False
         self.damaged: str | None = None
         """What was wrong with a source that could still be read, for example a broken tail; None if nothing was."""
-        self._av = library()
+        self._av, self._seen = library(), _Seen()
+        self._interlaced = False
         live = is_live(source) if live is None else live
-        options = {"rtsp_transport": "tcp", "fflags": "nobuffer", "flags": "low_delay"} if live else {}
+        options = {"rtsp_transport": "tcp", "fflags": "nobuffer", "flags": "low_delay"} if live else opening(source)
         where, form = (f"/dev/video{source}", "v4l2") if source.isdigit() else (local(source), None)
         try:
             self._container = self._av.open(where, format=form, options=options, timeout=10.0 if live else None)
@@ -78,7 +105,7 @@ class PyAVReader:
             if self._stream is None:
                 raise VideoError(f"{hidden_source(source)}: cannot be read as video (it has no pictures)")
             self._stream.thread_type = "SLICE" if live else "AUTO"
-            self._frames = self._decoded()
+            self._frames = self._whole(self._decoded())
             self._first: Any = next(self._frames, None)  # only frames tell how they are to be turned
         except (self._av.FFmpegError, OSError) as error:
             raise VideoError(
@@ -87,6 +114,7 @@ class PyAVReader:
         if self._first is None:
             raise VideoError(f"{hidden_source(source)}: no frame could be decoded ({self.damaged or 'it is empty'})")
         self._info = self._describe(live)
+        self._announced = 0 if live or span is not None else self._stream.frames
         self._begin = 0
         self._lead = Lead(self._packets, self._info.start, span) if span is not None and span.start else None
 
@@ -127,7 +155,7 @@ class PyAVReader:
             if index == 0 and not self._closed:
                 raise self.span.empty(hidden_source(self.source))
         missing = None if self.span else sequence.gap(self.source, index)
-        self.damaged = clock.note(self._info.audio) or missing or self.damaged
+        self.damaged = clock.note(self._info.audio) or missing or self.damaged or self._seen.note(self._announced)
 
     def close(self) -> None:
         """Stop reading. Safe to call twice, from any thread."""
@@ -135,7 +163,7 @@ class PyAVReader:
 
     def _packets(self, until: float) -> Iterator[tuple[float, bool]]:
         """The source's packets up to a time, as `span.Packets`."""
-        with self._av.open(local(self.source)) as container:
+        with self._av.open(local(self.source), options=opening(self.source)) as container:
             stream = container.streams[self._stream.index]
             for packet in container.demux(stream):
                 ticks = packet.dts if packet.pts is None else packet.pts
@@ -152,14 +180,14 @@ class PyAVReader:
         for place in (lead.seek, None):
             # MPEG-TS seeks by decoding times, which begin before the times of the pictures
             self._container.seek(int((max(self._info.start - 1, 0) if place is None else place) * 10**6))
-            self._frames = self._decoded()
+            self._frames = self._whole(self._decoded())
             self._first = next(self._frames, None)
             while (shown_at := self._next_time()) is not None and shown_at < start - ROUNDED and not self._closed:
                 self._first = next(self._frames, None)
             if place is None or self._closed or not lead.lost(self._first is not None, shown_at):
                 break
         self._begin = lead.number(shown_at)
-        self.damaged = None  # it was about what lies before the piece
+        self.damaged, self._seen = None, _Seen()  # it was about what lies before the piece
 
     def _next_time(self) -> float | None:
         """The time of the next picture, seconds; None if it has none, or there is no next picture."""
@@ -170,8 +198,11 @@ class PyAVReader:
             for packet in self._container.demux(self._stream):
                 if self._closed:
                     break
+                self._seen.packets += packet.size > 0  # the last one is empty
                 try:
-                    yield from packet.decode()
+                    for picture in packet.decode():
+                        self._seen.broken += picture.is_corrupt
+                        yield picture
                 except self._av.FFmpegError as error:  # one bad packet; from the next key frame on all is well again
                     self.damaged = str(error.strerror)
         except self._av.FFmpegError as error:
@@ -179,6 +210,48 @@ class PyAVReader:
         finally:
             if self.span is None:  # else it is read again from another place
                 self._container.close()
+
+    def _whole(self, pictures: Iterator[Any]) -> Iterator[Any]:
+        """The pictures without the combs of interlaced ones; see `tones.whole`."""
+        graph: Any = None
+        form = None
+        for picture in pictures:
+            self._interlaced = self._interlaced or picture.interlaced_frame
+            if not self._interlaced:
+                yield picture
+                continue
+            now = picture.width, picture.height, picture.format.name
+            if now != form:  # it may change within a stream
+                yield from self._pulled(graph)
+                graph, form = self._combing(picture), now
+            graph.push(picture)
+            yield from self._pulled(graph, more=True)
+        yield from self._pulled(graph)
+
+    def _combing(self, picture: Any) -> Any:
+        """Filters for pictures like this one."""
+        graph = self._av.filter.Graph()
+        chain = [
+            graph.add_buffer(
+                width=picture.width, height=picture.height, format=picture.format, time_base=picture.time_base
+            ),
+            graph.add(*tones.WHOLE.split("=", 1)),
+            graph.add("buffersink"),
+        ]
+        for one, other in pairwise(chain):
+            one.link_to(other)
+        graph.configure()
+        return graph
+
+    def _pulled(self, graph: Any, *, more: bool = False) -> Iterator[Any]:
+        """What comes out of filters; `more`: whether they will be given more, or these were all."""
+        if graph is None:
+            return
+        if not more:
+            graph.push(None)
+        with suppress(self._av.error.BlockingIOError, self._av.error.EOFError):
+            while True:
+                yield graph.pull()
 
     def _describe(self, live: bool) -> VideoInfo:
         stream, first = self._stream, self._first
@@ -195,7 +268,11 @@ class PyAVReader:
         anywhere = not live and not ANY_CLOCK.isdisjoint(self._container.format.name.split(","))
         start = (self._container.start_time or 0) / 10**6 if anywhere else 0.0
         clock = stream.time_base
-        return VideoInfo(width, height, float(rate), clock, None if live else frames, audio, live, matrix, hdr, start)
+        known = None if live else frames
+        woven = self._interlaced
+        return VideoInfo(
+            width, height, float(rate), clock, known, audio, live, matrix, hdr, interlaced=woven, start=start
+        )
 
 
 def _is_cover(stream: Any) -> bool:
@@ -221,142 +298,3 @@ def _picture(frame: Any, size: tuple[int, int], matrix: str | None, scaling: int
     colours = None if matrix is None else _MATRICES[matrix]
     options = {"width": wide, "height": high, "src_colorspace": colours, "interpolation": scaling}
     return upright(frame.to_ndarray(format="rgb24", **options), display)
-
-
-class PyAVWriter:
-    """Writes a file; arguments as in `FFmpegWriter`, without `extra`.
-
-    Raises:
-        VideoError: the encoder or the container refuses.
-        VideoToolMissing: PyAV is not installed.
-    """
-
-    def __init__(
-        self,
-        target: str,
-        info: VideoInfo,
-        *,
-        sound_of: str | None = None,
-        encoding: Encoding = Encoding(),  # noqa: B008 - frozen
-        span: Span | None = None,
-    ) -> None:
-        self.target, self.info, self._closed = target, info, False
-        self._span = span or Span()
-        self._av, self._unfinished = library(), begun(target)
-        self._sound: Any = None
-        self._end = 0.0
-        self._packets: Iterator[Any] = iter(())
-        self._clock = written_clock(info.time_base)
-        self._size = info.width + info.width % 2, info.height + info.height % 2
-        mp4 = Path(target).suffix.lower() in MP4
-        try:
-            flags = {"movflags": "+faststart"} if mp4 else {}
-            place = target if self._unfinished is None else str(self._unfinished.path)
-            self._container = self._av.open(place, "w", container_options=flags)
-            self._stream = self._container.add_stream(encoding.encoder, options=encoding.options)
-            if tag := encoding.tag(target):
-                self._stream.codec_context.codec_tag = tag
-            self._stream.width, self._stream.height = self._size
-            self._stream.pix_fmt, self._stream.time_base = "yuv420p", self._clock
-            self._stream.codec_context.time_base = self._clock
-            self._stream.codec_context.sample_aspect_ratio = Fraction(1)
-            self._stream.codec_context.color_range, self._stream.codec_context.colorspace = 1, 1  # video levels, BT.709
-            self._stream.codec_context.color_primaries, self._stream.codec_context.color_trc = 1, 1
-            if sound_of is not None:
-                self._open_sound(sound_of)
-            self._container.start_encoding()  # so that the container refuses now, not after the first analysis
-        except (self._av.FFmpegError, OSError, ValueError) as error:
-            hint = "" if self._sound is None else "; a container may not hold the sound of its source: .mkv does"
-            raise self._failed(error, hint) from None
-        self._waiting = next(self._packets, None)
-
-    def write(self, image: NDArray[np.uint8], time: float) -> None:
-        """Add a frame."""
-        height, width = image.shape[:2]
-        edge = self._size[1] - height, self._size[0] - width
-        if any(edge):
-            image = np.pad(image, ((0, edge[0]), (0, edge[1]), (0, 0)))
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame = frame.reformat(
-            format="yuv420p", dst_colorspace="ITU709", src_color_range="JPEG", dst_color_range="MPEG"
-        )
-        time -= self._span.start
-        frame.pts, frame.time_base = round(time / self._clock), self._clock
-        try:
-            self._copy_sound(until=time)
-            self._mux(frame)
-            self._end = time + 1 / self.info.fps
-        except (self._av.FFmpegError, OSError, ValueError) as error:
-            self.abort()
-            raise self._failed(error) from None
-
-    def close(self, *, cut: bool = False) -> None:
-        """Finish the file, which then gets its final name. Safe to call twice.
-
-        Args:
-            cut: end the sound with the last picture; without it all the sound is kept.
-        """
-        if self._closed:
-            return
-        try:
-            self._mux(None)
-            self._copy_sound(until=self._end if cut else float("inf"))
-            self._container.close()
-        except (self._av.FFmpegError, OSError, ValueError) as error:
-            self._closed = True
-            raise self._failed(error) from None
-        finally:
-            if self._sound is not None:
-                self._sound.close()
-        self._closed = True  # only now, so that `abort` still works if this is interrupted
-        if self._unfinished is not None:
-            with writing(self.target):
-                self._unfinished.finish()
-
-    def abort(self) -> None:
-        """Stop and leave no file behind."""
-        if not self._closed:
-            self._closed = True
-            self._container.close()
-            self._drop()
-
-    def _open_sound(self, source: str) -> None:
-        self._sound = self._av.open(local(source))
-        back = self.info.start + self._span.start
-        if self._span.start:
-            self._sound.seek(int(back * 10**6))
-        length = float("inf") if self._span.end is None else self._span.end - self._span.start
-        tracks = {s.index: self._container.add_stream_from_template(s) for s in self._sound.streams.audio}
-
-        def packets() -> Iterator[Any]:
-            for packet in self._sound.demux(*self._sound.streams.audio):
-                if packet.dts is not None:  # the last one of each stream is empty
-                    behind = round(back / packet.time_base)
-                    packet.dts, packet.pts = packet.dts - behind, packet.pts - behind
-                    moment = float(packet.dts * packet.time_base)
-                    if (self._span.start and moment < 0) or moment >= length:
-                        continue
-                    packet.stream = tracks[packet.stream.index]
-                    yield moment, packet
-
-        self._packets = packets()
-
-    def _mux(self, frame: Any) -> None:
-        for packet in self._stream.encode(frame):
-            # for the last picture, which has no next one: else a file with a single picture would last no time
-            packet.duration = round(1 / self.info.fps / packet.time_base)
-            self._container.mux(packet)
-
-    def _copy_sound(self, until: float) -> None:
-        while self._waiting is not None and self._waiting[0] <= until:
-            self._container.mux(self._waiting[1])
-            self._waiting = next(self._packets, None)
-
-    def _drop(self) -> None:
-        if self._unfinished is not None:
-            self._unfinished.drop()
-
-    def _failed(self, error: Exception, hint: str = "") -> VideoError:
-        self._drop()
-        reason = getattr(error, "strerror", None) or str(error)
-        return VideoError(f"{hidden_source(self.target)}: PyAV cannot write it ({reason}{hint})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +13,10 @@ from collections.abc import Callable
 from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,18 +27,22 @@ from parsing_rcnn_client.video.backoff import Backoff
 from parsing_rcnn_client.video.encoding import Encoding
 from parsing_rcnn_client.video.ffmpeg import FFmpegWriter
 from parsing_rcnn_client.video.media import Sink, SinkClosed, VideoError, VideoInfo
-from parsing_rcnn_client.video.programs import hidden_source, start, tool
+from parsing_rcnn_client.video.programs import encoders, hidden_source, start, tool
 
 _GOODBYE = 2.0  # seconds that a window gets to close itself
+HERE = "127.0.0.1"
+"""The address that a page listens on, unless another one is named: only browsers of this machine reach it."""
 _STYLE = "body{margin:0;background:#111;color:#ddd;font:16px sans-serif}figure{margin:1em}img{max-width:100%}"
+_FOREIGN = "This page is reached by localhost, by an address, or by the name in --out mjpeg:NAME:PORT"
 
 
 class FileSink:
     """A file, or an rtsp:// or rtmp:// address, written by ffmpeg."""
 
     def __init__(self, target: str, info: VideoInfo) -> None:
-        hurry = Encoding(crf=23, preset="ultrafast")
-        self._writer = FFmpegWriter(target, info, encoding=hurry, extra=("-tune", "zerolatency", "-g", "50"))
+        hurry = Encoding(crf=23, preset="ultrafast").fitting(Path(target), encoders())
+        at_once = () if hurry.instead else ("-tune", "zerolatency")  # which the other encoder is anyway
+        self._writer = FFmpegWriter(target, info, encoding=hurry, extra=(*at_once, "-g", "50"))
 
     def show(self, image: NDArray[np.uint8], seconds: float) -> None:
         """Add a picture."""
@@ -165,12 +173,20 @@ class WindowSink:
         self.close()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
 class MjpegPage:
     """A web page with all sources, each as motion JPEG at /N.mjpg. A slow browser misses pictures and holds up nobody.
 
     Args:
         port: to listen on; 0 chooses a free one.
-        host: address to listen on.
+        host: address to listen on, or a name of this machine.
         quality: of the JPEGs.
 
     Attributes:
@@ -179,18 +195,17 @@ class MjpegPage:
         closed: whether `close` was called.
 
     Raises:
-        InvalidOptions: the port is taken.
+        InvalidOptions: the port is taken, or the address is not of this machine.
     """
 
-    def __init__(self, port: int, host: str = "127.0.0.1", quality: int = 85) -> None:
-        self.quality = quality
+    def __init__(self, port: int, host: str = HERE, quality: int = 85) -> None:
+        self.quality, self.host = quality, host
         self.sinks: list[MjpegSink] = []
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(self))
+            self._server = (_Server6 if ":" in host else _Server)((host, port), _handler(self))
         except OSError as error:
             raise InvalidOptions(f"port {port} of {host}: {error.strerror}; choose another one") from None
-        self._server.daemon_threads = True
-        self.url = f"http://{host}:{self._server.server_address[1]}"
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._server.server_address[1]}"
         self.closed = False
         threading.Thread(target=self._server.serve_forever, name="mjpeg", daemon=True).start()
 
@@ -253,11 +268,36 @@ def _figure(index: int, sink: MjpegSink) -> str:
     return f'<figure><img src=/{index}.mjpg alt="{name}"><figcaption>{name}</figcaption></figure>'
 
 
+def _is_ours(host: str, own: str) -> bool:
+    """Whether a request may be for this page. The page of another site can make its own name lead here after it is
+    loaded (DNS rebinding) and would then be shown the pictures; it cannot do that with an address, or with localhost.
+
+    Args:
+        host: the header `Host`; "" where there is none, as browsers always send one.
+        own: the address that is listened on, or the name.
+    """
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    if not host or name == "localhost" or name.endswith(".localhost") or name == own.lower():
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
 def _handler(page: MjpegPage) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = 30
 
         def do_GET(self) -> None:
+            host = self.headers.get("Host", "")
+            if not _is_ours(host, page.host):
+                self.send_error(HTTPStatus.MISDIRECTED_REQUEST, explain=_FOREIGN)
+                return
             if self.path == "/":
                 figures = "".join(map(_figure, range(len(page.sinks)), page.sinks))
                 head = f"<!doctype html><meta charset=utf-8><title>Parsing R-CNN</title><style>{_STYLE}</style>"

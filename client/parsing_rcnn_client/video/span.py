@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn_client.video.programs import local, tool
+from parsing_rcnn_client.video.programs import input_options, tool
 
 EARLIER = 10.0
 """Seconds before a piece at which the reading of its sound begins, as some containers cannot seek exactly."""
@@ -145,7 +145,15 @@ def packets_of(source: str) -> Packets:
 
     def packets(until: float) -> Iterator[tuple[float, bool]]:
         shown = ["-select_streams", "V:0", "-show_entries", "packet=pts_time,dts_time,flags", "-of", "csv=p=0"]
-        command = [tool("ffprobe"), "-v", "error", *shown, "-read_intervals", f"%{until:.6f}", "-i", local(source)]
+        command = [
+            tool("ffprobe"),
+            "-v",
+            "error",
+            *shown,
+            "-read_intervals",
+            f"%{until:.6f}",
+            *input_options(source, live=False),
+        ]
         done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
         for line in done.stdout.decode(errors="replace").split():  # split at blank lines, too, which MPEG-TS has
             pts, dts, flags, *_ = [*line.split(","), "", "", ""]

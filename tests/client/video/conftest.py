@@ -135,6 +135,22 @@ def walk_video(walk: list[NDArray[np.uint8]], tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="session")
+def interlaced(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Callable[..., str]) -> Path:
+    """25 pictures, 25 a second, 160x96: a white bar that moves to the right by two pixels from field to field."""
+    path = tmp_path_factory.mktemp("interlaced") / "interlaced.mp4"
+    moving = "nullsrc=s=160x96:r=50:d=1,format=gray,geq=lum='if(between(X-2*N,10,40),235,16)',format=yuv420p"
+    woven = ("-vf", "tinterlace=interleave_top,fieldorder=tff", "-flags", "+ilme+ildct", "-x264-params", "tff=1")
+    ffmpeg("-f", "lavfi", "-i", moving, *woven, "-crf", "1", path)
+    return path
+
+
+def combs(image: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """How much each column's lines differ from both their neighbours, at most."""
+    lines = image[..., 1].astype(np.intp)
+    return np.abs(2 * lines[1:-1] - lines[:-2] - lines[2:]).max(axis=0)
+
+
+@pytest.fixture(scope="session")
 def displayed(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Callable[..., str]) -> Callable[..., Path]:
     """Makes an MP4 of 3 frames, 160x90 as stored, which is turned by degrees clockwise and mirrored before that."""
     folder = tmp_path_factory.mktemp("displayed")

@@ -14,7 +14,8 @@ import pytest
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader, FFmpegWriter
 from parsing_rcnn_client.video.media import VideoError, VideoInfo, VideoToolMissing
 from parsing_rcnn_client.video.programs import hidden_source, is_endless, is_live
-from tests.client.video.conftest import UNTAGGED
+from parsing_rcnn_client.video.span import Span
+from tests.client.video.conftest import UNTAGGED, combs
 
 
 def copy(source: Path, target: Path) -> tuple[FFmpegReader, int]:
@@ -136,6 +137,38 @@ def test_white_of_hdr_is_white(tmp_path: Path, ffmpeg: Callable[..., str], curve
     assert reader.info.hdr
     assert image.min() > 205  # some room is left for what is brighter; untouched it would be as grey as its code
     assert np.ptp(image[32, 32]) <= 4
+
+
+@pytest.mark.parametrize(
+    ("primaries", "matrix"), [("bt2020", "bt2020nc"), ("smpte432", "bt709")], ids=["BT.2020", "Display P3"]
+)
+def test_wide_colours_become_those_of_an_ordinary_screen(
+    tmp_path: Path, ffmpeg: Callable[..., str], primaries: str, matrix: str
+) -> None:
+    if " zscale " not in ffmpeg("-filters"):
+        pytest.skip("needs an ffmpeg with zscale")
+    path, seen = tmp_path / "wide.mkv", np.array([0xC8, 0x32, 0x28])
+    p, m = {"bt2020": "2020", "smpte432": "smpte432"}[primaries], {"bt2020nc": "2020_ncl", "bt709": "709"}[matrix]
+    wide = f"format=gbrp,zscale=pin=709:tin=709:min=gbr:p={p}:t=709:m={m}:r=tv,format=yuv444p10le"
+    tags = ("-color_primaries", primaries, "-color_trc", "bt709", "-colorspace", matrix, "-color_range", "tv")
+    colour = f"color=c=0x{bytes(seen.tolist()).hex()}:s=64x64:r=5:d=0.4"
+    ffmpeg("-f", "lavfi", "-i", colour, "-vf", wide, "-c:v", "ffv1", *tags, path)
+    reader = FFmpegReader(str(path))
+    image = next(iter(reader)).image
+    assert (reader.info.wide, reader.info.hdr) == (True, False)
+    assert np.abs(image[32, 32].astype(int) - seen).max() <= 4
+    reader.close()
+
+
+def test_interlaced_pictures_become_whole(interlaced: Path) -> None:
+    reader = FFmpegReader(str(interlaced))
+    frames = list(reader)
+    assert reader.info.interlaced
+    assert [frame.time for frame in frames] == pytest.approx([k / 25 for k in range(25)])
+    piece = list(FFmpegReader(str(interlaced), span=Span(0.4, 0.6)))
+    assert [frame.index for frame in piece] == [10, 11, 12, 13, 14]
+    np.testing.assert_array_equal(piece[0].image, frames[10].image)
+    assert (combs(frames[12].image) > 150).sum() <= 1  # untouched it is two at each edge of the bar
 
 
 def test_a_broken_tail_gives_what_there_is_and_says_so(tmp_path: Path, ffmpeg: Callable[..., str]) -> None:

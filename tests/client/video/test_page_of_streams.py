@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+import pytest
+
+from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn_client.cli.stream_sources import page_of
 from parsing_rcnn_client.video.sinks import MjpegPage
 
 CAMERAS = ("rtsp://admin:s3cret@10.0.0.7/door", 'yard "A" & <b>B</b>.mp4', "0")
@@ -48,3 +55,69 @@ def test_each_source_is_named_and_no_password_is_shown() -> None:
     assert "b" not in figures.tags
     assert "s3cret" not in text
     assert "admin" not in text
+
+
+def status(url: str, host: str | None) -> int:
+    """What a request for a page is answered, with this header `Host`."""
+    place = urlsplit(url)
+    connection = HTTPConnection(place.hostname or "", place.port, timeout=30)
+    try:
+        connection.putrequest("GET", "/", skip_host=True)
+        if host is not None:
+            connection.putheader("Host", host)
+        connection.endheaders()
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_page_of_another_site_cannot_be_shown_the_pictures() -> None:
+    """Its own name may be made to lead here after it is loaded."""
+    page = MjpegPage(0)
+    try:
+        for host in ("evil.example", "evil.example:8090", "localhost.evil.example", "127.0.0.1.evil.example", "["):
+            assert status(page.url, host) == 421
+        for host in (None, "localhost", "LOCALHOST:8090", "door.localhost", "127.0.0.1:8090", "10.0.0.7", "[::1]:8090"):
+            assert status(page.url, host) == 200
+    finally:
+        page.close()
+
+
+def test_a_page_may_have_an_address_for_others() -> None:
+    page = page_of(["mjpeg:0.0.0.0:0", "mjpeg:0.0.0.0:0"])
+    assert page is not None
+    try:
+        assert status(page.url, "10.0.0.7") == 200
+        assert status(page.url, "evil.example") == 421
+    finally:
+        page.close()
+
+
+def test_a_page_may_have_a_name_or_an_address_of_the_newer_kind() -> None:
+    page = page_of(["mjpeg:localhost:0"])
+    assert page is not None
+    page.close()
+    try:
+        page = page_of(["mjpeg:[::1]:0"])
+    except InvalidOptions:
+        pytest.skip("no IPv6 here")
+    assert page is not None
+    try:
+        assert page.url.startswith("http://[::1]:")
+        assert status(page.url, "[::1]") == 200
+    finally:
+        page.close()
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("mjpeg:0.0.0.0:x", "mjpeg:0.0.0.0:x: the port is no number"),
+        ("mjpeg:0.0.0.0", "mjpeg:0.0.0.0: the port is no number"),
+        ("mjpeg:192.0.2.1:0", "port 0 of 192.0.2.1: "),  # an address that no machine has
+        ("mjpeg:no.such.name.invalid:0", "port 0 of no.such.name.invalid: "),
+    ],
+)
+def test_a_wrong_address_is_named(target: str, says: str) -> None:
+    with pytest.raises(InvalidOptions, match=re.escape(says)):
+        page_of([target])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,10 @@ pytest.importorskip("av", reason="needs PyAV: pip install -r requirements/superv
 
 from parsing_rcnn_client.video.ffmpeg import FFmpegReader
 from parsing_rcnn_client.video.media import VideoError, VideoInfo
-from parsing_rcnn_client.video.pyav import PyAVReader, PyAVWriter
-from tests.client.video.conftest import FLAT, UNTAGGED
+from parsing_rcnn_client.video.pyav import PyAVReader
+from parsing_rcnn_client.video.pyav_writer import PyAVWriter
+from parsing_rcnn_client.video.span import Span
+from tests.client.video.conftest import FLAT, UNTAGGED, combs
 
 
 def source(folder: Path, ffmpeg: Callable[..., str], turn: int = 90, aspect: str = "1") -> Path:
@@ -138,12 +141,36 @@ def test_a_copy_is_no_darker(colour: tuple[int, int, int], require_brightness_st
     require_brightness_stays(copy, colour)
 
 
+@pytest.mark.parametrize("span", [None, Span(0.4, 0.6)])
+def test_interlaced_pictures_become_whole(interlaced: Path, span: Span | None) -> None:
+    ours, theirs = PyAVReader(str(interlaced), span=span), FFmpegReader(str(interlaced), span=span)
+    assert ours.info == theirs.info
+    for mine, other in zip(ours, theirs, strict=True):
+        assert (mine.index, mine.time) == (other.index, pytest.approx(other.time))
+        assert (combs(mine.image) > 150).sum() <= 1
+
+
 def test_damage_and_what_is_no_video_are_said(tmp_path: Path, ffmpeg: Callable[..., str]) -> None:
     whole, broken, text = tmp_path / "whole.mkv", tmp_path / "broken.mkv", tmp_path / "notes.mp4"
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=160x90:r=30:d=1", "-preset", "ultrafast", "-g", "5", whole)
     data = whole.read_bytes()
     broken.write_bytes(data[: len(data) * 6 // 10])
     assert 5 <= len(list(PyAVReader(str(broken)))) < 30
+    ffmpeg("-i", whole, "-c", "copy", "-movflags", "+faststart", tmp_path / "whole.mp4")
+    data = (tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 6 // 10])
+    noise = bytearray(data)
+    noise[len(data) // 2 : len(data) // 2 + 300] = np.random.default_rng(0).bytes(300)
+    (tmp_path / "noise.mp4").write_bytes(noise)
+    damaged = {}
+    for name in ("whole", "cut", "noise"):
+        reader = PyAVReader(str(tmp_path / f"{name}.mp4"))
+        list(reader)
+        damaged[name] = reader.damaged
+    assert damaged["whole"] is None
+    assert damaged["cut"] is not None
+    assert re.fullmatch(r"it ends after \d+ of 30 pictures|Invalid data found.*", damaged["cut"])
+    assert damaged["noise"] is not None
     text.write_text("no video")
     ffmpeg("-f", "lavfi", "-i", "sine=440:d=0.1", tmp_path / "sound.wav")
     for path in (text, tmp_path / "missing.mp4", tmp_path / "sound.wav"):

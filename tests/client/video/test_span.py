@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -160,6 +162,21 @@ def test_one_side_of_a_piece_may_be_open(long_videos: dict[str, Path], tmp_path:
     assert [time for _, time, _ in tail] == [19 + k / 10 for k in range(10)]
 
 
+@pytest.mark.parametrize("backend", ["ffmpeg", "pyav"])
+@pytest.mark.parametrize("first", [0, 7, 1000])
+def test_frames_in_files_begin_at_any_number(
+    tmp_path: Path, ffmpeg: Callable[..., str], first: int, backend: str
+) -> None:
+    if backend == "pyav":
+        pytest.importorskip("av")
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=2", "-start_number", first, tmp_path / "f%04d.png")
+    source = str(tmp_path / "f%04d.png")
+    reader = Video(source, backend, None, Encoding()).read()
+    assert ([(f.index, f.time) for f in reader], reader.damaged) == ([(k, k / 25) for k in range(50)], None)
+    reader = Video(source, backend, Span(1, 1.2), Encoding()).read()
+    assert [(frame.index, frame.time) for frame in reader] == [(k, k / 25) for k in range(25, 30)]
+
+
 def test_frames_in_files_have_their_numbers(tmp_path: Path, ffmpeg: Callable[..., str]) -> None:
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=2", tmp_path / "f%03d.png")
     reader = Video(str(tmp_path / "f%03d.png"), "ffmpeg", Span(1, 1.2), Encoding()).read()
@@ -200,9 +217,34 @@ def test_a_codec_is_what_the_file_has(walk_video: Path, tmp_path: Path, ffmpeg: 
     assert sizes[45] < sizes[20] / 2
 
 
+def test_where_one_encoder_is_missing_another_one_takes_its_place() -> None:
+    there = Encoding(crf=30).fitting(Path("a.mp4"), {"libx264", "libopenh264"})
+    assert (there.encoder, there.options["crf"]) == ("libx264", "30")
+    other = Encoding(crf=30).fitting(Path("a.mp4"), {"libopenh264", "aac"})
+    assert other.encoder == "libopenh264"
+    assert other.options == {"rc_mode": "quality", "qmin": "30", "qmax": "30"}
+
+
+def test_a_missing_encoder_is_said_before_the_engine_is_loaded(
+    walk_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = tmp_path / "ffmpeg"
+    ours.write_text(f'#!/bin/sh\n{shutil.which("ffmpeg")} "$@" | grep -v "264"\n')
+    ours.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    nobody = ("--repository", tmp_path / "none")
+    for command in ("annotate", "stream"):
+        given = [command, walk_video, "-o", tmp_path / "out.ts", *nobody]
+        done = CliRunner().invoke(build(), [*map(str, given)])
+        assert done.exit_code == 2, done.output
+        assert "ffmpeg here has no libx264: " in done.stderr
+    with pytest.raises(InvalidOptions, match=r"no libx264: install an ffmpeg that has .*RPM Fusion"):
+        Encoding().fitting(Path("a.mp4"), {"aac"})
+
+
 def test_a_codec_that_is_not_there_is_named_with_those_that_are() -> None:
     with pytest.raises(InvalidOptions, match="--codec h265: ffmpeg here has no libx265: choose h264"):
-        Encoding("h265").check(Path("a.mp4"), {"libx264", "aac"})
+        Encoding("h265").fitting(Path("a.mp4"), {"libx264", "aac"})
 
 
 @pytest.mark.parametrize(
@@ -267,9 +309,9 @@ def test_a_piece_behind_the_end_is_named_where_key_frames_are_far_apart(rare_key
         list(reader)
 
 
-def test_counts_may_be_in_the_summary_alone(walk_video: Path, tmp_path: Path) -> None:
+def test_counts_may_be_in_the_summary_alone(walk_video: Path) -> None:
     line = ("--line", "gate=0,50%,100%,50%")
-    done = annotate(walk_video, "--npz", tmp_path / "a", "--end", "0.1", *line, "--json", "--threads", "1")
+    done = annotate(walk_video, "--end", "0.1", *line, "--json", "--threads", "1")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["lines"] == {"gate": {"in": 0, "out": 0}}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn_client.video.pictures import draw_zones
+from parsing_rcnn_client.video.pictures import draw_counts, draw_lines
 from parsing_rcnn_client.video.zones import Counts, Line, Zone, ZoneCounter, Zones
 
 SIZE = (100, 200)  # height, width
@@ -147,7 +147,8 @@ def test_what_is_drawn_is_an_outline_a_label_and_an_arrow() -> None:
     counter = ZoneCounter(zones, (200, 400))
     counts = counter.update(*standing())
     canvas = np.full((200, 400, 3), 128, np.uint8)
-    draw_zones(canvas, counter, counts)
+    draw_lines(canvas, counter)
+    draw_counts(canvas, counter, counts)
     drawn = (canvas != 128).any(axis=2)
     assert drawn[20, 20:180].all()
     assert drawn[20:180, 180].all()
@@ -156,7 +157,8 @@ def test_what_is_drawn_is_an_outline_a_label_and_an_arrow() -> None:
     assert drawn[151:162, 300].all()  # the arrow, to the side that is in
     assert not drawn[165:, 190:].any()
     more = np.full((200, 400, 3), 128, np.uint8)
-    draw_zones(more, counter, Counts({"a": [1, 2]}, counts.lines))
+    draw_lines(more, counter)
+    draw_counts(more, counter, Counts({"a": [1, 2]}, counts.lines))
     rows, columns = np.nonzero((more != canvas).any(axis=2))
     assert (rows.max() < 45, columns.max() < 90) == (True, True)  # where the number stands
     assert rows.size > 0
@@ -166,7 +168,8 @@ def test_labels_of_the_border_stay_in_the_picture() -> None:
     zones = Zones([Zone.parse("a long name=100%,100%,90%,100%,100%,98%")], [Line.parse("top=0,0,100%,0")])
     counter = ZoneCounter(zones, (120, 300))
     canvas = np.full((120, 300, 3), 128, np.uint8)
-    draw_zones(canvas, counter, counter.update(*standing()))
+    draw_lines(canvas, counter)
+    draw_counts(canvas, counter, counter.update(*standing()))
     (wide, _), _ = cv2.getTextSize("a long name: 0", cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
     assert (canvas[-3, 300 - wide :] != 128).any(axis=1).all()
     assert (canvas[1] != 128).any(axis=1).sum() > 50
