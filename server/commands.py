@@ -83,7 +83,7 @@ def serve(
     ] = None,
     urls: Annotated[bool | None, typer.Option("--urls", help="Take pictures from https addresses, too.")] = None,
     max_streams: Annotated[int | None, typer.Option(help="Streams open at the same time (default 8).")] = None,
-    upload_seconds: Annotated[float | None, typer.Option(help="Seconds for a body that arrives slowly (default 30).")] = None,
+    upload_seconds: Annotated[float | None, typer.Option(help="Seconds for a slow body (default 30).")] = None,
     upload_memory: Annotated[int | None, typer.Option(help="Bytes of all bodies together (default 512 MiB).")] = None,
     drain_seconds: Annotated[
         int | None, typer.Option(help="Seconds for requests in work after SIGTERM (default 20).")
