@@ -19,6 +19,9 @@ from parsing_rcnn.people import People
 
 TASKS = ("parsing", "densepose")
 
+_FARTHEST = 10**6
+"""Pixels: the largest edge of a region."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -119,10 +122,11 @@ def region_of(value: object) -> Region:
     try:
         left, top, right, bottom = (int(p) if isinstance(p, str) else index(p) for p in parts)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        said = f"region: {str(value)[:60]!r} is not x1,y1,x2,y2 in whole pixels of the picture"
-        raise InvalidOptions(f"{said}, such as 0,0,640,360") from None
+        raise no_region(value) from None
+    if max(right, bottom) > _FARTHEST:
+        raise InvalidOptions(f"region: an edge is beyond {_FARTHEST} pixels, which no picture has")
     if not (0 <= left < right and 0 <= top < bottom):
-        said = f"region: {left},{top},{right},{bottom} has no pixels of a picture"
+        said = f"region: {left},{top},{right},{bottom}"[:90] + " has no pixels of a picture"
         raise InvalidOptions(f"{said}: x1,y1,x2,y2 are its left, upper, right and lower edge, from 0 on")
     return left, top, right, bottom
 
@@ -133,6 +137,12 @@ def _check_range(name: str, value: Any, low: int, high: int, *, whole: bool = Tr
         raise InvalidOptions(f"{name}: {value!r} is no {'whole ' * whole}number in {low}..{high}")
     if not low <= value <= high:
         raise InvalidOptions(f"{name}: {value} is outside {low}..{high}")
+
+
+def no_region(value: object) -> InvalidOptions:
+    """The error of a value that is not four whole numbers."""
+    said = f"region: {str(value)[:60]!r} is not x1,y1,x2,y2 in whole pixels of the picture"
+    return InvalidOptions(f"{said}, such as 0,0,640,360")
 
 
 class OptionKeywords(TypedDict, total=False):

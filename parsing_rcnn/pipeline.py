@@ -23,7 +23,7 @@ from parsing_rcnn.codecs.picture import Picture, load
 from parsing_rcnn.geometry import PAD_VALUE, Region, Window
 from parsing_rcnn.heads import resolve_options, untrained
 from parsing_rcnn.inference.compiled import in_order
-from parsing_rcnn.inference.tiles import joined, tiles_of, united_with_tiles
+from parsing_rcnn.inference.tiles import staying, tiles_of, united_with_tiles
 from parsing_rcnn.inference.two_sizes import United, united
 from parsing_rcnn.inference.views import Source, placed, useful_side
 from parsing_rcnn.maps.framing import framed
@@ -31,6 +31,7 @@ from parsing_rcnn.models import SecondSize, Sizes, sizes_of
 from parsing_rcnn.people import People
 from parsing_rcnn.repository import GRAPHS, ModelRepository
 from parsing_rcnn.runtime import Graphs, Runtime
+from parsing_rcnn.stopping import check_stopped
 from parsing_rcnn.taxonomy import Taxonomy
 from parsing_rcnn.tensors import from_tensors
 
@@ -142,6 +143,7 @@ class GraphPipeline:
 
     def _detect(self, canvas: NDArray[np.uint8], window: Window, options: Options, watch: Stopwatch) -> Detections:
         """The people on one canvas."""
+        check_stopped()  # with tiles this is the seventeenth at most
         found = self._detector(canvas, window, np.array([options.confidence, options.max_people], np.float32))
         watch.lap("detector")
         count = int(found["COUNT"][0])
@@ -169,20 +171,21 @@ class GraphPipeline:
     ) -> Detections:
         """Join the detections on the canvas of `window` with those on a canvas for each tile of the picture."""
         region = options.region or (0, 0, source.width, source.height)
-        tiles, on_canvas, found, features = tiles_of(region, options.tiles), [], [], []
-        for tile in tiles:
+        none = np.zeros((0, 4), np.float32)
+        on_canvas, boxes, scores, features = none, none, first[1][:0], first[2][:0]
+        for tile in tiles_of(region, options.tiles):
             own = replace(options, region=tile)
             canvases = None if options.model is None else self._sizes(options).canvases
             canvas, other = self.preprocess(source, own, watch, canvases)
-            boxes, scores, rows = self._detect(canvas, other, options, watch)
-            on_canvas.append(other.onto(window, boxes))
-            found.append((other.to_image(boxes, tile), scores))
-            features.append(rows[: len(boxes)])
-        once = joined(found, tiles, region)
-        boxes, scores = (np.concatenate([own[index] for own in found])[once] for index in range(2))
+            found = self._detect(canvas, other, options, watch)
+            shown = other.to_image(found[0], tile)
+            rows = staying((boxes, scores), (shown, found[1]), tile, region, options.max_people)
+            boxes, scores = np.concatenate([boxes, shown])[rows], np.concatenate([scores, found[1]])[rows]
+            on_canvas = np.concatenate([on_canvas, other.onto(window, found[0])])[rows]
+            features = np.concatenate([features, found[2][: len(shown)]])[rows]
         ours = (window.to_image(first[0], options.region), first[1])
         who = united_with_tiles(ours, (boxes, scores), region, options.confidence, options.max_people)
-        return _taken(who, first, (np.concatenate(on_canvas)[once], scores, np.concatenate(features)[once]))
+        return _taken(who, first, (on_canvas, scores, features))
 
     def _detector(
         self,
@@ -202,6 +205,7 @@ class GraphPipeline:
         """
         if count == 0 and key in self._nobody:
             return self._nobody[key]
+        check_stopped()
         answers = head()
         self._nobody.setdefault(key, {name: answer[:0].copy() for name, answer in answers.items()})
         return {name: answer[:count] for name, answer in answers.items()}
@@ -244,6 +248,8 @@ class GraphPipeline:
             ParsingRCNNError: as of `parsing_rcnn.codecs.image.decode`.
         """
         canvases = canvases or self._info.canvases
+        if options.region is not None:
+            source.check(options.region)
         image = source.decoded(useful_side(source, options, canvases))
         watch.lap("decode")
         canvas, window = placed(image, source, options, canvases)

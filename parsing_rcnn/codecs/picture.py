@@ -169,8 +169,9 @@ def _read(picture: Readable) -> bytes:
     kind = type(picture).__name__
     try:
         data: object = picture.read()
-    except (OSError, ValueError) as error:  # ValueError: it is closed, or a text that is none
-        raise InvalidImage(f"{kind}: it cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except Exception as error:  # whatever reads like a file has errors of its own, as zipfile, gzip and lzma do
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise InvalidImage(f"{kind}: it cannot be read ({said})") from None
     if not isinstance(data, bytes):
         raise InvalidImage(
             f"{kind}: its read() gives {type(data).__name__}, no bytes: open files with mode 'rb'; of a video or a "

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.geometry import Region
 from parsing_rcnn.inference.duplicates import best
 from parsing_rcnn.inference.two_sizes import SAME, United, taken, united
@@ -57,8 +58,20 @@ def tiles_of(region: Region, count: int) -> list[Region]:
     return [(x, y, x_end, y_end) for y, y_end in ys for x, x_end in xs]
 
 
+def requests_of_tiles(options: Options, size: tuple[int, int]) -> list[Options]:
+    """The options of the request for a whole picture, and of those for each of its tiles, to a server that looks at one
+    region per request.
+
+    Args:
+        options: of the picture.
+        size: (height, width) of the upright picture.
+    """
+    tiles = tiles_of(options.region or (0, 0, size[1], size[0]), options.tiles)
+    return [replace(options, tiles=1, region=region) for region in (options.region, *tiles)]
+
+
 def _spans(first: int, length: int, count: int, shared: float) -> list[tuple[int, int]]:
-    size = min(length, round((length + (count - 1) * shared) / count))
+    size = max(1, min(length, round((length + (count - 1) * shared) / count)))
     steps = [round(index * (length - size) / max(count - 1, 1)) for index in range(count)]
     return [(first + step, first + step + size) for step in steps]
 
@@ -74,22 +87,26 @@ def whole(boxes: NDArray[np.floating], tile: Region, region: Region) -> NDArray[
     return far
 
 
-def joined(found: Sequence[Found], tiles: Sequence[Region], region: Region) -> NDArray[np.intp]:
-    """Whom to take from the tiles.
+def staying(kept: Found, found: Found, tile: Region, region: Region, most: int) -> NDArray[np.intp]:
+    """Who stays of the people of the tiles before and of those of one tile more: everybody once whom no tile cuts, and
+    so few that memory does not grow with the number of tiles.
 
     Args:
-        found: in each tile.
-        tiles: as of `tiles_of`.
-        region: what they cover.
+        kept: of the tiles before.
+        found: in this tile.
+        tile: where it lies.
+        region: what all tiles cover.
+        most: people kept, highest scores first.
 
     Returns:
-        int [k], rows of what was found in all tiles one after another: everybody once whom no tile cuts.
+        int [k], rows of `kept` with those of `found` behind them, in rising order.
     """
-    boxes, scores = (np.concatenate([own[index] for own in found]) for index in range(2))
-    uncut = [whole(own, tile, region) for (own, _), tile in zip(found, tiles, strict=True)]
-    rows = np.flatnonzero(np.concatenate(uncut))
+    boxes, scores = (np.concatenate([kept[index], found[index]]) for index in range(2))
+    uncut = np.concatenate([np.ones(len(kept[0]), np.bool_), whole(found[0], tile, region)])
+    rows = np.flatnonzero(uncut)
     # a child in front of somebody is another person, so boxes inside others stay
-    return rows[best(boxes[rows], scores[rows], iou=SAME, inside=1.0)]
+    rows = rows[best(boxes[rows], scores[rows], iou=SAME, inside=1.0)]
+    return np.sort(rows[np.argsort(-scores[rows], kind="stable")[:most]])
 
 
 def united_with_tiles(first: Found, tiles: Found, region: Region, confidence: float, most: int) -> United:
@@ -98,7 +115,7 @@ def united_with_tiles(first: Found, tiles: Found, region: Region, confidence: fl
 
     Args:
         first: found in the whole picture, or in `region` of it.
-        tiles: found in its tiles, everybody once (`joined`).
+        tiles: found in its tiles, everybody once (`staying`).
         region: what the tiles cover.
         confidence: the lowest score kept.
         most: people kept, highest scores first.
@@ -131,14 +148,20 @@ def people_with_tiles(
         raise ValueError(f"image_size: {sorted(sizes)} are not of one picture")
     height, width = first.image_size
     covered = region or (0, 0, width, height)
-    rows = joined([(people.boxes, people.scores) for people in others], tiles_of(covered, count), covered)
-    tiles = _rows(others, rows)
+    boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+    owners = np.zeros((0, 2), np.intp)  # answer and row of each person
+    for number, (people, tile) in enumerate(zip(others, tiles_of(covered, count), strict=True)):
+        rows = staying((boxes, scores), (people.boxes, people.scores), tile, covered, most)
+        own = np.stack([np.full(len(people), number), np.arange(len(people))], axis=1)
+        boxes, scores = np.concatenate([boxes, people.boxes])[rows], np.concatenate([scores, people.scores])[rows]
+        owners = np.concatenate([owners, own])[rows]
+    tiles = _people_of(others, owners)
     who = united_with_tiles((first.boxes, first.scores), (tiles.boxes, tiles.scores), covered, confidence, most)
     return taken(who, first, tiles)
 
 
-def _rows(answers: Sequence[People], rows: NDArray[np.intp]) -> People:
-    """These rows of the people of several answers one after another."""
+def _people_of(answers: Sequence[People], owners: NDArray[np.intp]) -> People:
+    """The people of these answers and rows [k,2]."""
     fields: dict[str, Any] = {"tracker_id": None}
     for name in PER_PERSON:
         own = [getattr(people, name) for people in answers]
@@ -146,7 +169,7 @@ def _rows(answers: Sequence[People], rows: NDArray[np.intp]) -> People:
             continue
         if any(array is None for array in own):
             raise ValueError(f"{name}: only some of the answers have them")
-        fields[name] = np.concatenate(own)[rows]
+        fields[name] = np.stack([own[answer][row] for answer, row in owners]) if len(owners) else own[0][:0]
     stages = dict.fromkeys(stage for people in answers for stage in people.timings)
     timings = {stage: round(sum(people.timings.get(stage, 0) for people in answers), 3) for stage in stages}
     return replace(answers[0], **fields, timings=timings)

@@ -81,14 +81,12 @@ def placed(
     Args:
         image: uint8 [h,w,3], the picture of `source`, decoded at any size.
         source: which says how large it is.
-        options: of the analysis.
+        options: of the analysis; their region is inside the picture.
         canvases: (height, width) of the network inputs.
 
     Returns:
         (uint8 [H,W,3], where the upright original lies on it).
 
-    Raises:
-        InvalidOptions: the region is not inside the picture.
     """
     smaller = within(image.shape[0], image.shape[1], options.max_side)
     if smaller is not None:
@@ -96,7 +94,6 @@ def placed(
     scale_y, scale_x = image.shape[0] / source.height, image.shape[1] / source.width
     top, left = 0, 0
     if options.region is not None:
-        source.check(options.region)
         x1, y1, x2, y2 = options.region
         top, left = math.floor(y1 * scale_y), math.floor(x1 * scale_x)
         image = image[top : math.ceil(y2 * scale_y), left : math.ceil(x2 * scale_x)]

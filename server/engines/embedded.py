@@ -17,6 +17,7 @@ from parsing_rcnn.inference.contention import THREADS
 from parsing_rcnn.inference.cores import usable_cores
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn.stopping import stoppable
 from server.requests.call import Call
 from server.threads import Threads
 
@@ -158,17 +159,20 @@ class EmbeddedEngine:
             ParsingRCNNError: the picture or an option is not usable.
         """
         analyzer = self._ready()
-        begin = time.perf_counter()
+        begin, given_up = time.perf_counter(), threading.Event()
         waited = 0.0
 
         def work() -> People:
             nonlocal waited
             waited = 1000 * (time.perf_counter() - begin)
             call.check()  # the event loop, which cancels at the deadline, may be late
-            return analyzer.analyze(image, options)
+            with stoppable(given_up):
+                return analyzer.analyze(image, options)
 
-        # cancelling drops a picture that waits; one in work is finished, and occupies its thread until then
-        return await self._threads.begin(work), waited
+        try:  # cancelling drops a picture that waits; one in work ends after the graph that runs
+            return await self._threads.begin(work), waited
+        finally:
+            given_up.set()
 
     def _ready(self) -> Analyzer:
         if self._analyzer is None:

@@ -11,7 +11,7 @@ from typing import Any
 from parsing_rcnn.analyzer import Options
 from parsing_rcnn.codecs.image import upright_size
 from parsing_rcnn.errors import InvalidOptions
-from parsing_rcnn.inference.tiles import people_with_tiles, tiles_of
+from parsing_rcnn.inference.tiles import people_with_tiles, requests_of_tiles
 from parsing_rcnn.inference.two_sizes import united_people
 from parsing_rcnn.models import Sizes, requests_of, sizes_of
 from parsing_rcnn.people import People
@@ -82,11 +82,10 @@ class Requests:
         requests, sizes = self.of(options)
         limits = (options.confidence, options.max_people)
         if options.tiles > 1:
-            height, width = await asyncio.to_thread(upright_size, image)
-            whole = replace(requests[0], tiles=1)
-            tiles = tiles_of(options.region or (0, 0, width, height), options.tiles)
-            first, *others = await _asked(ask, [whole, *(replace(whole, region=tile) for tile in tiles)])
-            return people_with_tiles(first, others, options.tiles, options.region, *limits)
+            size = await asyncio.to_thread(upright_size, image)
+            first, *others = await _asked(ask, requests_of_tiles(requests[0], size))
+            # up to 17 answers, which would hold up everybody else's
+            return await asyncio.to_thread(people_with_tiles, first, others, options.tiles, options.region, *limits)
         if sizes.second is None:
             return await ask(requests[0])
         first, other = await _asked(ask, requests)

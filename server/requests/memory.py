@@ -16,6 +16,11 @@ class UploadMemory:
     def __init__(self, most: int) -> None:
         self.most, self.held = most, 0
 
+    @property
+    def roomy(self) -> bool:
+        """Whether less than half of it is held."""
+        return 2 * self.held < self.most
+
 
 class Share:
     """What one upload holds of it. It is used on the event loop only.

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from parsing_rcnn.analyzer import Options, region_of
+from parsing_rcnn.analyzer import Options, no_region, region_of
 from parsing_rcnn.codecs.json import DEFAULT_INCLUDE
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.geometry import Region
@@ -120,7 +120,18 @@ def _edges(value: Any) -> Any:
     try:
         return region_of(items)
     except InvalidOptions as error:
-        raise PydanticCustomError("region", "{what}", {"what": error.detail.removeprefix("region: ")}) from None
+        raise _refused(error) from None
+
+
+def _refused(error: InvalidOptions) -> PydanticCustomError:
+    return PydanticCustomError("region", "{what}", {"what": error.detail.removeprefix("region: ")})
+
+
+def _whole_edges(value: Any) -> Any:
+    """Check that what JSON has for a region is text or a list of whole numbers."""
+    if isinstance(value, list) and not all(type(edge) is int for edge in value):
+        raise _refused(no_region(value))
+    return _edges(value)
 
 
 class _JsonTypes(BaseModel):
@@ -131,7 +142,7 @@ class _JsonTypes(BaseModel):
     confidence: float = 0.0
     max_people: int = 0
     max_side: int | None = None
-    region: list[int] | str | None = None
+    region: Annotated[Any, BeforeValidator(_whole_edges)] = None
     tiles: int = 1
     exact: bool = False
 

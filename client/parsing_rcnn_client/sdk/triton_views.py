@@ -11,7 +11,7 @@ from typing import Any
 
 from parsing_rcnn.analyzer import Options
 from parsing_rcnn.codecs.image import upright_size
-from parsing_rcnn.inference.tiles import people_with_tiles, tiles_of
+from parsing_rcnn.inference.tiles import people_with_tiles, requests_of_tiles
 from parsing_rcnn.inference.two_sizes import united_people
 from parsing_rcnn.models import requests_of, sizes_of
 from parsing_rcnn.people import People
@@ -45,10 +45,8 @@ def people_of(
     known = options.model is not None and "models" in card
     names = requests_of(card, options.model) if known else (options.model,)
     if options.tiles > 1:
-        height, width = upright_size(data)
-        whole = replace(options, model=names[0], tiles=1)
-        tiles = tiles_of(options.region or (0, 0, width, height), options.tiles)
-        first, *others = _asked(ask, beside, end, [whole, *(replace(whole, region=tile) for tile in tiles)])
+        asked = requests_of_tiles(replace(options, model=names[0]), upright_size(data))
+        first, *others = _asked(ask, beside, end, asked)
         return people_with_tiles(first, others, options.tiles, options.region, *limits)
     if len(names) == 1:
         return ask(replace(options, model=names[0]))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import lzma
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -206,6 +209,44 @@ def test_an_open_file_is_read(tmp_path: Path) -> None:
         load(text)  # type: ignore[arg-type]
     with pytest.raises(InvalidImage, match=r"VideoCapture: its read.. gives tuple, no bytes: .* give the frames"):
         load(cv2.VideoCapture())  # type: ignore[arg-type]
+
+
+def damaged_member() -> Any:
+    """An open member of a zip, whose checksum is another one."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.jpg", b"a picture")
+    return zipfile.ZipFile(io.BytesIO(buffer.getvalue().replace(b"a picture", b"b picture"))).open("a.jpg")
+
+
+def cut_gzip() -> Any:
+    return gzip.open(io.BytesIO(gzip.compress(bytes(99))[:-4]))
+
+
+def no_xz() -> Any:
+    return lzma.open(io.BytesIO(b"no xz"))
+
+
+class Failing:
+    """Reads like a file, and fails without a word."""
+
+    def read(self) -> bytes:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        (damaged_member(), r"^ZipExtFile: it cannot be read \(Bad CRC-32 for file 'a\.jpg'\)$"),
+        (cut_gzip(), r"^GzipFile: it cannot be read \(Compressed file ended"),
+        (no_xz(), r"^LZMAFile: it cannot be read \("),
+        (Failing(), r"^Failing: it cannot be read \(RuntimeError\)$"),
+    ],
+    ids=["zip", "gzip", "xz", "silent"],
+)
+def test_whatever_an_open_file_raises_is_of_the_picture(file: Any, says: str) -> None:
+    with pytest.raises(InvalidImage, match=says):
+        load(file)
 
 
 def test_what_is_held_does_not_change_any_more(tmp_path: Path) -> None:

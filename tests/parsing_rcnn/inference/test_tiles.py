@@ -10,7 +10,7 @@ import pytest
 
 from export.rendered.pictures import render_scene
 from parsing_rcnn.geometry import Region
-from parsing_rcnn.inference.tiles import joined, people_with_tiles, tiles_of, united_with_tiles, whole
+from parsing_rcnn.inference.tiles import people_with_tiles, staying, tiles_of, united_with_tiles, whole
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 
@@ -27,7 +27,16 @@ def scores(*values: float) -> np.ndarray:
 
 @pytest.mark.parametrize("count", [2, 3, 4])
 @pytest.mark.parametrize(
-    "region", [(0, 0, 1920, 1080), (0, 0, 1080, 1920), (10, 20, 777, 787), (0, 0, 6000, 1200), (5, 0, 8, 2)]
+    "region",
+    [
+        (0, 0, 1920, 1080),
+        (0, 0, 1080, 1920),
+        (10, 20, 777, 787),
+        (0, 0, 6000, 1200),
+        (5, 0, 8, 2),
+        (0, 0, 1, 1),
+        (0, 0, 1, 2),
+    ],
 )
 def test_tiles_cover_everything_are_of_one_size_and_share_a_seventh(region: Region, count: int) -> None:
     tiles = tiles_of(region, count)
@@ -39,6 +48,7 @@ def test_tiles_cover_everything_are_of_one_size_and_share_a_seventh(region: Regi
         for one, other in pairwise(spans):
             assert one[1] - other[0] > shared - 2  # whole pixels
     width, height = region[2] - region[0], region[3] - region[1]
+    assert all(left < right and top < bottom for left, top, right, bottom in tiles)
     assert len({tile[0 if width >= height else 1] for tile in tiles}) == min(count, max(width, height))
 
 
@@ -73,16 +83,18 @@ def test_who_ends_at_an_inner_edge_is_cut() -> None:
 
 
 def test_everybody_is_taken_once_from_a_tile_that_shows_all_of_them() -> None:
-    tiles = tiles_of(SQUARE, 2)
-    assert tiles[:2] == [(0, 0, 400, 400), (300, 0, 700, 400)]
-    found = [
-        (boxes([310, 50, 360, 140], [20, 20, 60, 90], [350, 200, 400, 290]), scores(0.6, 0.9, 0.8)),
-        (boxes([312, 50, 360, 142], [350, 200, 420, 290], [360, 210, 400, 250]), scores(0.7, 0.5, 0.4)),
-        (boxes(), scores()),
-        (boxes(), scores()),
-    ]
-    # the first is in both tiles, and better in the second; the third is cut in the first; the last is in front of her
-    assert joined(found, tiles, SQUARE).tolist() == [1, 3, 4, 5]
+    one, other = tiles_of(SQUARE, 2)[:2]
+    assert (one, other) == ((0, 0, 400, 400), (300, 0, 700, 400))
+    nobody = (boxes(), scores())
+    first = (boxes([310, 50, 360, 140], [20, 20, 60, 90], [350, 200, 400, 290]), scores(0.6, 0.9, 0.8))
+    rows = staying(nobody, first, one, SQUARE, most=64)
+    assert rows.tolist() == [0, 1]  # the third is cut
+    kept = (first[0][rows], first[1][rows])
+    second = (boxes([312, 50, 360, 142], [350, 200, 420, 290], [360, 210, 400, 250]), scores(0.7, 0.5, 0.4))
+    # the first of the first tile is better in the second; the third of the second stands in front of that one's second
+    assert staying(kept, second, other, SQUARE, most=64).tolist() == [1, 2, 3, 4]
+    assert staying(kept, second, other, SQUARE, most=3).tolist() == [1, 2, 3]  # the best three
+    assert staying(kept, nobody, other, SQUARE, most=64).tolist() == [0, 1]
 
 
 def test_people_smaller_than_what_tiles_share_are_the_tiles_own() -> None:

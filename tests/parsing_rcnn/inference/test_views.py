@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import threading
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +17,9 @@ from parsing_rcnn.codecs.image import ImageLimits
 from parsing_rcnn.errors import InvalidOptions
 from parsing_rcnn.inference.views import Source, placed, useful_side
 from parsing_rcnn.limits import MAX_TILES
-from parsing_rcnn.pipeline import Pipeline
+from parsing_rcnn.pipeline import GraphPipeline, Pipeline
+from parsing_rcnn.stopping import Stopped, stoppable
+from parsing_rcnn.taxonomy import CIHP
 
 CANVASES = ((64, 96), (96, 64))
 
@@ -97,6 +101,33 @@ def test_a_region_beyond_the_picture_is_refused(pipeline: Pipeline, street: np.n
     assert len(pipeline.analyze(street, region=(639, 479, 640, 480), tiles=tiles)) == 0
 
 
+def test_a_picture_is_not_decoded_for_a_region_beyond_it(pipeline: Pipeline, street: np.ndarray) -> None:
+    cut_off = cv2.imencode(".png", street)[1].tobytes()[:60_000]
+    with pytest.raises(InvalidOptions, match="reaches beyond the picture of 640x480"):
+        pipeline.analyze(cut_off, region=(0, 0, 641, 480))
+
+
+def test_tiles_that_nobody_waits_for_are_not_looked_at(pipeline: Pipeline, street: np.ndarray) -> None:
+    """Whoever gives it up in the third of five detections waits for no fourth."""
+    given_up, seen = threading.Event(), []
+    detector = pipeline.graphs.detector
+
+    class Graphs:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(pipeline.runtime, name)
+
+        def detector(self, *given: Any) -> Any:
+            seen.append(given)
+            if len(seen) == 3:
+                given_up.set()
+            return detector(*given)
+
+    watched = GraphPipeline(Graphs(), pipeline.info, CIHP)  # type: ignore[arg-type]
+    with pytest.raises(Stopped), stoppable(given_up):
+        watched.analyze(street, tiles=2)
+    assert len(seen) == 3
+
+
 @pytest.mark.parametrize(
     ("region", "says"),
     [
@@ -108,6 +139,7 @@ def test_a_region_beyond_the_picture_is_refused(pipeline: Pipeline, street: np.n
         (b"1,2,3,4", "is not x1,y1,x2,y2"),
         ((10, 0, 10, 5), "10,0,10,5 has no pixels"),
         ((0, 9, 10, 5), "has no pixels"),
+        ((0, 0, 10**400, 5), "an edge is beyond 1000000 pixels, which no picture has"),
         ("-1,0,10,5", "has no pixels of a picture: x1,y1,x2,y2 are its left, upper, right and lower edge, from 0 on"),
     ],
 )

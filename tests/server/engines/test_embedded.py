@@ -6,6 +6,8 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,9 @@ from parsing_rcnn.inference.contention import THREADS
 from parsing_rcnn.people import People
 from parsing_rcnn.pipeline import Pipeline
 from parsing_rcnn.repository import ModelRepository
+from parsing_rcnn.stopping import Stopped, check_stopped
 from server.engines.embedded import EmbeddedEngine
+from server.engines.tiny import tiny_picture
 from server.requests.call import Call, Route
 
 LARGEST = 12
@@ -65,3 +69,39 @@ def test_an_engine_needs_no_web_framework() -> None:
     """Errors and calls are the engines' own vocabulary; only routes and middleware speak HTTP."""
     program = "import sys, server.engines.triton; sys.exit('fastapi' in sys.modules or 'starlette' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_a_picture_in_many_tiles_whose_caller_has_gone_frees_its_thread(pipeline: Pipeline) -> None:
+    """It ends after the graph that runs, and the next picture need not wait for 17 of them."""
+    begun, freed = threading.Event(), threading.Event()
+
+    class Watched:
+        info = pipeline.info
+
+        def analyze(self, image: bytes, options: Options) -> People:
+            if options.tiles == 1:
+                return pipeline.analyze(image, options)
+            begun.set()
+            try:
+                while True:  # as the loop over tiles does between two of them
+                    check_stopped()
+                    time.sleep(0.01)
+            except Stopped:
+                freed.set()
+                raise
+
+        def close(self) -> None: ...
+
+    async def left(photo: bytes) -> People:
+        engine = EmbeddedEngine(Watched, workers=1, queue=2)
+        await engine.start()
+        work = asyncio.create_task(engine.analyze(photo, Options(tiles=4), Call(Route.ANALYZE, "test")))
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        work.cancel()
+        people, _ = await engine.analyze(photo, Options(frozenset()), Call(Route.ANALYZE, "test"))
+        assert freed.is_set()
+        await engine.close()
+        return people
+
+    assert len(asyncio.run(asyncio.wait_for(left(tiny_picture()), 120))) == 0
