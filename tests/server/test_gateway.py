@@ -668,7 +668,7 @@ def test_the_flags_of_the_documentation_exist(page: str) -> None:
     elsewhere |= {"--another", "--list", "--revoke"}  # of `key`
     elsewhere |= {"--version", "--out"}  # of `export`
     elsewhere |= {"--log-verbose", "--grpc-port", "--grpc-use-ssl"}  # of tritonserver
-    elsewhere |= {"--server", "--key"}  # of the client
+    elsewhere |= {"--server", "--key", "--ca"}  # of the client
     elsewhere |= {"--target", "--profile", "--build", "--build-arg", "--shm-size"}  # of docker
     elsewhere |= {"--strict", "--from-literal"}  # of kubernetes-validate, kubectl
     assert named - elsewhere <= {f"--{name.replace('_', '-')}" for name in inspect.signature(serve).parameters}

@@ -177,7 +177,7 @@ class AsyncClient:
         async def begin(picture: Picture) -> asyncio.Task[People]:
             try:
                 begun = self.analyze(await _held(picture, bgr), options, bgr=bgr, **rest)
-            except ParsingRCNNError as error:
+            except Exception as error:  # of this picture alone, as one that is too large to be copied
                 begun = _refused(error)
             return asyncio.create_task(begun)
 
@@ -228,7 +228,7 @@ async def _still(frames: AsyncIterable[Picture], bgr: bool) -> AsyncIterator[Pic
         yield now
 
 
-async def _refused(error: ParsingRCNNError) -> People:
+async def _refused(error: Exception) -> People:
     raise error
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Unpack
 
 from parsing_rcnn.analyzer import Analyzer, ModelInfo, OptionKeywords, Options
 from parsing_rcnn.codecs.picture import Picture, held, load, still
-from parsing_rcnn.errors import ParsingRCNNError
 from parsing_rcnn.people import People
 from parsing_rcnn.repository import GRAPHS
 from parsing_rcnn_client.sdk.arguments import checked, no_gateway, refuse_address, refuse_none, refuse_one
@@ -268,7 +267,7 @@ class Client:
     ) -> Future[People]:
         try:
             picture = held(picture, bgr=bgr)
-        except ParsingRCNNError as error:
+        except Exception as error:  # of this picture alone, as one that is too large to be copied
             refused: Future[People] = Future()
             refused.set_exception(error)
             return refused

@@ -21,7 +21,7 @@ from parsing_rcnn_client.sdk.per_loop import PerLoop
 from parsing_rcnn_client.sdk.per_process import PerProcess
 from parsing_rcnn_client.sdk.retries import Outage, client_closed, retrying, retrying_async
 from parsing_rcnn_client.sdk.stream_target import target_of
-from parsing_rcnn_client.sdk.transport import Tries, transport
+from parsing_rcnn_client.sdk.transport import Tries, client_of, transport
 from parsing_rcnn_client.sdk.wire import (
     MODELS,
     Call,
@@ -72,7 +72,7 @@ class Gateway:
         retry: bool = True,
     ) -> None:
         options = self._transport = transport(url, connections, api_key, verify, headers)
-        self._clients, self._closed = PerProcess(lambda: httpx2.Client(**options)), False
+        self._clients, self._closed = PerProcess(lambda: client_of(options)), False
         self.url, self.timeout, self.jpeg_quality, self._retry = hidden(url.rstrip("/")), timeout, jpeg_quality, retry
         self.model = model
         self._info: ModelInfo | None = None

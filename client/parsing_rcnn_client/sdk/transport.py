@@ -13,6 +13,7 @@ import httpx2
 from parsing_rcnn.errors import EngineUnavailable, InvalidOptions
 from parsing_rcnn_client.names import hidden
 from parsing_rcnn_client.sdk.certificates import trusted, untrusted
+from parsing_rcnn_client.sdk.deadlines import Transport, until
 from parsing_rcnn_client.sdk.retries import seconds_left, too_late, unanswered
 from parsing_rcnn_client.sdk.wire import Call, key_headers, read_error
 
@@ -70,6 +71,12 @@ def transport(
     }
 
 
+def client_of(options: dict[str, Any]) -> httpx2.Client:
+    """httpx2's client for threads, which keeps to the deadlines of `exchanged`; options as `transport` has them."""
+    of_client = {name: value for name, value in options.items() if name not in ("limits", "verify")}
+    return httpx2.Client(**of_client, transport=Transport(options["limits"], options.get("verify")))
+
+
 def _sound(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Headers that can be sent.
 
@@ -99,27 +106,24 @@ def in_time(pieces: Iterable[bytes], end: float, url: str) -> Iterator[bytes]:
 def exchanged(http: httpx2.Client, request: dict[str, Any], end: float, url: str) -> tuple[httpx2.Response, bytes]:
     """An answer and its body, both whole before a deadline.
 
-    The transport limits each read and write alone, so a server that takes or sends a little again and again could
-    outlast the limit many times.
+    A server that takes or sends a little again and again could outlast a limit of each read and write many times.
 
     Args:
-        http: sends the request.
+        http: sends the request; of `client_of`.
         request: arguments of its `stream`.
         end: the deadline, a value of time.monotonic().
         url: for messages.
 
     Raises:
         DeadlineExceeded: it has passed between two pieces of a body.
-        httpx2.HTTPError: as of `http`.
+        httpx2.HTTPError: as of `http`; a `TimeoutException` where it has passed.
     """
     content = request.get("content")
     if content is not None:
         pieces = (content[at : at + _PIECE] for at in range(0, len(content), _PIECE))
         size = {"Content-Length": str(len(content))}  # else it would go in chunks of unknown length
         request = {**request, "content": in_time(pieces, end, url), "headers": {**request["headers"], **size}}
-    with http.stream(**request) as answer:
-        left = max(end - time.monotonic(), 0) + _GRACE
-        answer.request.extensions["timeout"]["read"] = left  # for the body
+    with until(end), http.stream(**request) as answer:
         return answer, b"".join(in_time(answer.iter_bytes(), end, url))
 
 

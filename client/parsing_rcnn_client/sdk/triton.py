@@ -42,6 +42,7 @@ _log = logging.getLogger("parsing_rcnn_client")
 _LEFT_ALONE = 120.0  # seconds after which a late answer is given up for good
 _CLOSING = 30.0  # seconds for which `close` waits for late answers
 _BESIDE = 32  # the most requests for a second size at once
+_ODD = (ValueError, TypeError, LookupError, AttributeError)  # reading an answer that is none of Triton's
 
 
 class Triton:
@@ -115,7 +116,7 @@ class Triton:
         Raises:
             EngineUnavailable: nobody answers, or not in time (`DeadlineExceeded`).
             InvalidOptions: the server says its models, and `model` is none of them.
-            GatewayError: its parts are neither CIHP's nor MHP's, nor those of `taxonomy`.
+            GatewayError: its parts are neither CIHP's nor MHP's, nor those of `taxonomy`; or it is no Triton.
         """
         end = time.monotonic() + self.timeout
 
@@ -130,16 +131,19 @@ class Triton:
         except (self._failure, *BROKEN) as error:
             raise meaning_of(error, self.url) from None
         card = self._card_with(self.model, ready[0], end) if ready else {}
-        shapes = {output["name"]: output["shape"] for output in model.get("outputs", ())}
-        try:
+        with self._fits("its metadata", *_ODD):
+            runtime = f"{server['name']} {server['version']} at {self.url}"
+            versions = ", ".join(model.get("versions", ()))
+            shapes = {output["name"]: output["shape"] for output in model.get("outputs", ())}
             classes = int(shapes["PART_SCORES"][-1]) if "PART_SCORES" in shapes else None
+        try:
             card, taxonomy = self._fitting(classes, card, "".join(ready[:1]), end)
         except ValueError as error:
             raise self._misfit(str(error)) from None
         return ModelInfo(
             name=name_of({"name": "human_analysis"} | card, self.model),
-            version=card.get("version") or ", ".join(model.get("versions", ())),
-            runtime=f"{server['name']} {server['version']} at {self.url}",
+            version=card.get("version") or versions,
+            runtime=runtime,
             tasks={**present, **trained_in(card)},  # a head that is loaded again is trained, though not ready
             classes=() if taxonomy is None else taxonomy.classes,
             canvases=(),
@@ -174,6 +178,7 @@ class Triton:
         options = Options.of(options, keywords)
         refuse_probabilities(options)
         options = with_model(options, self.model)
+        options.validate()  # tiles are cut here, and the server may be one that does not check the rest
         data, end = encode_image(image, self.jpeg_quality, bgr=bgr), time.monotonic() + self.timeout
         card = self._card_with(options.model, ensembles.ensemble_of(options.tasks), end)
         if not named:
@@ -242,7 +247,8 @@ class Triton:
                          hidden(self.url), ensemble, error.detail)  # fmt: skip
             self._told, self._card = error.detail, None
             return {}
-        card = card_of(answer.get("config", answer))  # over gRPC it is a field of the answer
+        configuration = answer.get("config", answer)  # over gRPC it is a field of the answer
+        card = card_of(configuration if isinstance(configuration, dict) else {})
         self._told, self._card = "", card
         return card
 
@@ -268,7 +274,7 @@ class Triton:
         wanted = [self._library.InferRequestedOutput(name) for name in names]
         parameters = ensembles.parameters_of(options)
         answer = self._infer(model, end, inputs=[source], outputs=wanted, parameters=parameters)
-        with self._fits(model, ValueError, TypeError, IndexError):
+        with self._fits(model, *_ODD):
             arrays, size = tensors_of(answer, names)
             classes = arrays["PART_SCORES"].shape[-1] if "PART_SCORES" in arrays else None
         with self._fits(model, ValueError):
@@ -277,12 +283,13 @@ class Triton:
             return from_tensors(arrays, size, taxonomy=taxonomy or CIHP, untrained=untrained_of(trained_in(card)))
 
     @contextmanager
-    def _fits(self, ensemble: str, *errors: type[Exception]) -> Iterator[None]:
-        """Turn these errors of a block into that of an answer which is not one of this project's ensembles."""
+    def _fits(self, what: str, *errors: type[Exception]) -> Iterator[None]:
+        """Turn these errors of a block, which reads `what`, into that of a server which is not this project's."""
         try:
             yield
         except errors as error:
-            raise self._misfit(f"{ensemble}: {error}") from None
+            said = f"no {error}" if isinstance(error, KeyError) else error
+            raise self._misfit(f"{what}: {said}") from None
 
     def _infer(self, model: str, end: float, **request: Any) -> Any:
         def infer(left: float) -> Any:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import httpx2
 
-from parsing_rcnn_client.sdk.transport import exchanged
+from parsing_rcnn_client.sdk.transport import client_of, exchanged
 
 _KEPT = 32  # idle connections
 _LENGTH = "Inference-Header-Content-Length"  # bytes of JSON, behind which the tensors lie
@@ -33,7 +33,8 @@ class HttpClient:
     def __init__(self, url: str, library: Any, failure: Callable[[str, str | None], Exception]) -> None:
         self._url, self._library, self._failure = url, library, failure
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=_KEPT)
-        self._http = httpx2.Client(base_url=url.rstrip("/"), limits=limits, trust_env=False, headers=_PLAIN)
+        options = {"base_url": url.rstrip("/"), "limits": limits, "trust_env": False, "headers": _PLAIN}
+        self._http = client_of(options)
 
     def get_server_metadata(self, *, client_timeout: float) -> Any:
         """Name and version of the server, JSON."""
@@ -56,7 +57,8 @@ class HttpClient:
 
         Args:
             model: its name.
-            client_timeout: seconds for it; each method raises `DeadlineExceeded` or httpx2's errors.
+            client_timeout: seconds for all of it, however slowly the answer comes; each method raises
+                `DeadlineExceeded` or httpx2's errors.
             request: of `InferenceServerClient.generate_request_body`.
 
         Returns:
@@ -67,7 +69,13 @@ class HttpClient:
         answer, content = self._exchanged("POST", f"/v2/models/{quote(model)}/infer", client_timeout, body, headers)
         self._require_success(answer, content)
         length = answer.headers.get(_LENGTH)
-        return self._read(lambda: self._library.InferResult.from_response_body(content, False, length))
+
+        def read() -> Any:
+            result = self._library.InferResult.from_response_body(content, False, length)
+            _mapping(result.get_response())  # else it would fail where a tensor is taken from it
+            return result
+
+        return self._read(read)
 
     def close(self) -> None:
         """Close the connections. Safe to call twice."""
@@ -76,7 +84,7 @@ class HttpClient:
     def _document(self, path: str, seconds: float) -> Any:
         answer, content = self._exchanged("GET", path, seconds)
         self._require_success(answer, content)
-        return self._read(lambda: json.loads(content))
+        return self._read(lambda: _mapping(json.loads(content)))
 
     def _exchanged(
         self,
@@ -94,12 +102,18 @@ class HttpClient:
             return
         try:
             message = str(json.loads(content)["error"])
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, LookupError, RecursionError):
             message = f"HTTP {answer.status_code}"
         raise self._failure(message, str(answer.status_code))
 
     def _read(self, read: Callable[[], Any]) -> Any:
         try:
             return read()
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise self._failure(f"an answer that is none of Triton's ({error!r})", None) from None
+
+
+def _mapping(document: Any) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise ValueError(f"a JSON {type(document).__name__}, no object")
+    return document

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
+import zipfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from parsing_rcnn.analyzer import ModelInfo, Options
-from parsing_rcnn.errors import InvalidOptions
+from parsing_rcnn.errors import InvalidImage, InvalidOptions
 from parsing_rcnn.people import People
 from parsing_rcnn_client import AsyncClient, Client
 from parsing_rcnn_client.sdk.engines import Threaded
@@ -23,10 +24,15 @@ NOBODY = People(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), (4, 4))
 
 
 class Counting:
-    """An `AsyncAnalyzer` that knows how many pictures were on their way at most."""
+    """An `AsyncAnalyzer` that knows how many pictures were on their way at most.
 
-    def __init__(self) -> None:
+    Args:
+        least: as many are waited for before the first one is answered.
+    """
+
+    def __init__(self, least: int) -> None:
         self.now = self.most = 0
+        self._least, self._there = least, asyncio.Event()
 
     async def info(self) -> ModelInfo:
         return INFO
@@ -34,18 +40,21 @@ class Counting:
     async def analyze(self, image: Any, options: Options = Options()) -> People:  # noqa: B008
         self.now += 1
         self.most = max(self.most, self.now)
-        await asyncio.sleep(0.01)
+        if self.now >= self._least:
+            self._there.set()
+        await asyncio.wait_for(self._there.wait(), 60)
+        await asyncio.sleep(0.01)  # others, if they may come, come now
         self.now -= 1
         return NOBODY
 
     async def close(self) -> None: ...
 
 
-def most(*, own: int, **keywords: Any) -> int:
-    """Pictures that were on their way at once."""
+def most(*, own: int, least: int = 1, **keywords: Any) -> int:
+    """Pictures that were on their way at once, of which `least` are waited for."""
 
     async def ask() -> int:
-        engine = Counting()
+        engine = Counting(least)
         async with AsyncClient(engine, own) as client:
             answers = [answer async for answer in client.analyze_many(PICTURES, **keywords)]
         assert len(answers) == len(PICTURES)
@@ -58,7 +67,7 @@ def most(*, own: int, **keywords: Any) -> int:
     ("own", "given", "wanted"), [(8, {"in_flight": 2}, 2), (3, {"in_flight": 8}, 3), (4, {}, 4), (8, {"tasks": ()}, 8)]
 )
 def test_asyncio_takes_it_too(own: int, given: dict[str, Any], wanted: int) -> None:
-    assert most(own=own, **given) == wanted
+    assert most(own=own, least=wanted, **given) == wanted
 
 
 def test_none_in_flight_is_refused_by_both() -> None:
@@ -172,6 +181,33 @@ def test_what_the_pictures_raise_comes_after_the_answers_before_it() -> None:
     for found in ([*answers, str(raised.value)], asyncio.run(ask(disk())), asyncio.run(ask(network()))):
         assert levels(found[:-1]) == [0] * 6
         assert found[-1] == "the disk is gone"
+
+
+class Huge(np.ndarray):
+    """An array that finds no memory for its copy."""
+
+    def copy(self, order: Any = "C") -> Any:
+        raise MemoryError("no room")
+
+
+def test_a_picture_that_fails_is_a_result_like_the_others() -> None:
+    picture, buffer = PICTURES[0], io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("damaged.jpg", b"a picture")
+    damaged = buffer.getvalue().replace(b"a picture", b"b picture")
+
+    def pictures() -> Iterator[Any]:
+        yield picture
+        with zipfile.ZipFile(io.BytesIO(damaged)) as archive, archive.open("damaged.jpg") as member:
+            yield member
+        yield picture.view(Huge)
+        yield picture
+
+    for answers in both(pictures):
+        assert levels([answers[0], answers[3]]) == [0, 0]
+        assert isinstance(answers[1], InvalidImage)
+        assert "cannot be read (Bad CRC-32" in str(answers[1])
+        assert isinstance(answers[2], MemoryError)
 
 
 def test_whoever_leaves_the_loop_leaves_no_task_behind() -> None:

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable
+from parsing_rcnn.errors import DeadlineExceeded, EngineUnavailable, InvalidOptions
 from parsing_rcnn.taxonomy import MHP
 from parsing_rcnn_client import Client, GatewayError
 from tests.client.sdk.kserve import somebody
@@ -232,3 +233,67 @@ def test_an_answer_that_is_none_of_triton_s_has_a_type() -> None:
             client.analyze(PICTURE)
         with pytest.raises(GatewayError, match="none of Triton's"):
             _ = client.info
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ([], "none of Triton's .*a JSON list, no object"),
+        (None, "none of Triton's .*a JSON NoneType, no object"),
+        ({}, "human_analysis: no BOXES"),
+        ({"outputs": 1}, "human_analysis: 'int' object is not iterable"),
+        ({"outputs": [1]}, "human_analysis: 'int' object"),
+        ({"outputs": [{}]}, "human_analysis: no 'name'"),
+        ({"outputs": [{"name": "BOXES"}]}, "human_analysis: no 'datatype'"),
+        ({"outputs": [{"name": "BOXES", "datatype": "FP32", "parameters": []}]}, "'list' object has no attribute"),
+    ],
+)
+def test_json_that_is_none_of_triton_s_has_a_type(answer: object, says: str) -> None:
+    with answering(SILENT, whole(200, answer)) as (url, _), Client.triton(url, timeout=30) as client:
+        with pytest.raises(GatewayError, match=says) as refused:
+            client.analyze(PICTURE)
+        assert refused.value.status == 502
+        with pytest.raises(GatewayError):
+            _ = client.info
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"versions": 1},
+        {"outputs": [1]},
+        {"outputs": [{"name": "PART_SCORES"}]},
+        {"outputs": [{"name": "PART_SCORES", "shape": []}]},
+    ],
+)
+def test_metadata_that_are_none_of_triton_s_have_a_type(model: object) -> None:
+    server = {"name": "triton", "version": "2.51.0"}
+    answers = [whole(200, document) for document in (server, {}, {}, model)]
+    says = pytest.raises(GatewayError, match=r"answers with its metadata: .*; is it this project's")
+    with answering(*answers) as (url, _), Client.triton(url, timeout=30) as client, says:
+        _ = client.info
+
+
+@pytest.mark.parametrize("configuration", [[], None, {"config": []}, {"parameters": 1}])
+def test_a_configuration_that_is_none_tells_nothing(configuration: object) -> None:
+    with answering(whole(200, configuration), NOBODY) as (url, _), Client.triton(url, timeout=30) as client:
+        assert len(client.analyze(PICTURE)) == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"tiles": 12}, r"^tiles: 12 is outside 1\.\.4$"),
+        ({"tiles": 0}, r"^tiles: 0 is outside 1\.\.4$"),
+        ({"tiles": "2"}, r"^tiles: '2' is no whole number in 1\.\.4$"),
+        ({"tiles": 2.5}, r"^tiles: 2\.5 is no whole number in 1\.\.4$"),
+        ({"confidence": 3}, r"^confidence: 3 is outside 0\.\.1$"),
+        ({"max_side": 1}, r"^max_side: 1 is outside "),
+    ],
+)
+def test_an_option_out_of_its_range_is_refused_before_anything_is_asked(wrong: dict[str, Any], says: str) -> None:
+    with answering(SILENT, NOBODY) as (url, asked), Client.triton(url, timeout=30) as client:
+        for options in (wrong, wrong | {"tasks": "parsing"}):
+            with pytest.raises(InvalidOptions, match=says):
+                client.analyze(PICTURE, **options)
+        assert asked == []
