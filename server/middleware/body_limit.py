@@ -23,22 +23,26 @@ class Arrival:
     """Until when a body may arrive: who sends on at `_RATE` or faster has more time than `seconds`, up to `_MOST`.
 
     What came faster is no credit: after `seconds` without a byte no body is waited for, however much of it is held.
+    Nor is there more time while all uploads together hold half of the memory: a few bodies that are sent fast but for
+    their ends, and these at `_RATE`, would else keep everybody out for `_MOST`. They go `seconds` later at the latest.
 
     Args:
         seconds: time for a body at any rate.
         now: when it begins.
+        memory: of all uploads together.
 
     Attributes:
         end: until when its next bytes must come.
     """
 
-    def __init__(self, seconds: float, now: float) -> None:
+    def __init__(self, seconds: float, now: float, memory: UploadMemory) -> None:
         self.end = now + seconds
-        self._seconds, self._last = seconds, now + max(seconds, _MOST)
+        self._memory, self._seconds, self._last = memory, seconds, now + max(seconds, _MOST)
 
     def came(self, size: int, now: float) -> None:
-        """So many bytes have come."""
-        self.end = min(self.end + size / _RATE, now + self._seconds, self._last)
+        """So many bytes have come, and are held."""
+        if self._memory.roomy:
+            self.end = min(self.end + size / _RATE, now + self._seconds, self._last)
 
 
 class BodyLimit:
@@ -76,7 +80,7 @@ class BodyLimit:
             return
         share, received, complete = Share(self.memory), 0, False
         begun = time.monotonic()
-        arrival = Arrival(self.seconds, begun)
+        arrival = Arrival(self.seconds, begun, self.memory)
 
         async def counted() -> Message:
             nonlocal received, complete
@@ -89,13 +93,14 @@ class BodyLimit:
                 raise UploadTimeout(
                     f"after {time.monotonic() - begun:.3g} s the body has {received} bytes and no end. It may take "
                     f"{self.seconds:g} s (--upload-seconds), and up to {max(self.seconds, _MOST):g} s while it arrives "
-                    f"at {_RATE} bytes a second or faster: send it faster, or smaller"
+                    f"at {_RATE} bytes a second or faster and all uploads together hold less than "
+                    f"{self.memory.most / 2:.0f} bytes (half of --upload-memory): send it faster, or smaller"
                 ) from None
             complete = not message.get("more_body", False)
             size = len(message.get("body", b""))
-            arrival.came(size, time.monotonic())
             received += size
             share.hold(size)
+            arrival.came(size, time.monotonic())
             if received > limit:
                 raise self._too_large(received, limit)
             return message

@@ -17,12 +17,13 @@ export const same = (one, other) => one?.name === other?.name && one?.version ==
 // What there is to choose. A choice stays where the model behind this page is another one that has it, too; else it is
 // given up, which is said.
 export function offer() {
-  const { models, model } = state.model;
+  const { models, model, max_tiles } = state.model;
   const wanted = chosen("size");
   const before = $("size").value || wanted;
   const several = models.length > 1 ? models : [];
   $("size").replaceChildren(...several.map((name) => new Option(name, name)));
   $("models").hidden = several.length === 0;
+  $("tiles").hidden = max_tiles === 1;
   if (several.length > 0) $("size").value = several.includes(before) ? before : model ?? several[0];
   tell();
   if (wanted !== undefined && !several.includes(wanted)) giveUp(wanted);

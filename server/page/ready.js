@@ -89,13 +89,13 @@ export async function ready(anew = false) {
   }
 }
 
-// Whether the model that is chosen is none of the gateway's any more, as where that was started again: then its own is
-// chosen.
+// Whether the model that is chosen is none of the gateway's any more, or so many tiles are not, as where that was started
+// again: then its own is chosen, and as many as it allows.
 export async function gone() {
-  const { model } = sized();
-  if (!model) return false;
+  const { model, tiles } = sized();
+  if (!model && !tiles) return false;
   await ready(true);
-  return sized().model !== model;
+  return sized().model !== model || sized().tiles !== tiles;
 }
-// what was refused for that model can be asked for once more
+// what was refused for that can be asked for once more
 export const mendable = async (error) => error.status === 422 && (await gone());

@@ -21,10 +21,12 @@ export const shown = () => state.people.filter(({ person }) => person.confidence
 
 export const trained = () => ["parsing", "densepose"].filter((task) => state.model?.tasks[task]);
 
-// which of the gateway's models is asked for, and whether in tiles: {} where that is what it does anyway
+// which of the gateway's models is asked for, and whether in tiles, of no more than it allows: {} where that is what it
+// does anyway
 export function sized() {
   const own = [state.model?.model, ""].includes($("size").value);
-  return { ...(own ? {} : { model: $("size").value }), ...($("small").checked ? { tiles: "3" } : {}) };
+  const tiles = $("small").checked ? Math.min(3, state.model?.max_tiles ?? 1) : 1;
+  return { ...(own ? {} : { model: $("size").value }), ...(tiles > 1 ? { tiles: String(tiles) } : {}) };
 }
 
 export function query(confidence, extra = {}) {

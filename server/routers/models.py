@@ -13,6 +13,7 @@ from parsing_rcnn.errors import EngineUnavailable
 from parsing_rcnn.taxonomy import CIHP, DENSEPOSE, DENSEPOSE_COARSE, MHP, Taxonomy
 from server.engines.base import Engine
 from server.responses.problems import responses
+from server.service import Service
 
 router = APIRouter(tags=["models"])
 
@@ -37,6 +38,7 @@ class Model(BaseModel):
     model: str | None = Field(
         description="Which of them answers where none is named; null where its sizes have no name.", examples=["fast"]
     )
+    max_tiles: int = Field(description="The largest `tiles` of a request; 1: none.", examples=[4])
     card: dict[str, Any] = Field(description="Data, licences, figures, limits.", examples=[{"licence": "Apache-2.0"}])
 
 
@@ -60,6 +62,7 @@ def _labels(taxonomy: Taxonomy) -> Labels:
 async def models(request: Request) -> list[Model]:
     """One entry for each model, with its card."""
     engine: Engine = request.app.state.engine
+    service: Service = request.app.state.service
     info = engine.info
     return [
         Model(
@@ -71,6 +74,7 @@ async def models(request: Request) -> list[Model]:
             canvases=list(info.canvases),
             models=list(info.models),
             model=info.model,
+            max_tiles=service.max_tiles,
             card=dict(info.card),
         )
     ]

@@ -124,9 +124,9 @@ def upgrade() -> dict[str, str]:
 def test_what_there_is_to_choose_is_listed(client: TestClient) -> None:
     (listed,) = client.get("/v1/models").json()
     assert listed["models"] == list(listed["card"]["models"]) == ["fast", "large", "accurate"]
-    assert (listed["name"], listed["model"]) == ("light", "fast")
+    assert (listed["name"], listed["model"], listed["max_tiles"]) == ("light", "fast", 4)
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
-    assert {"models", "model"} <= schemas["Model"]["properties"].keys()
+    assert {"models", "model", "max_tiles"} <= schemas["Model"]["properties"].keys()
     assert "the names that /v1/models lists" in schemas["AnalyzeOptions"]["properties"]["model"]["description"]
 
 
@@ -152,10 +152,10 @@ def test_the_gateways_own_model_is_the_default_and_no_more(
 def test_an_engine_with_nothing_to_choose_says_so(photo_jpeg: bytes) -> None:
     engine = Slow()
     engine.gate.set()
-    with TestClient(create_app(Settings(), lambda: engine)) as client:
+    with TestClient(create_app(Settings(max_tiles=2), lambda: engine)) as client:
         wait_until_ready(client)
         (listed,) = client.get("/v1/models").json()
-        assert (listed["models"], listed["model"]) == ([], None)
+        assert (listed["models"], listed["model"], listed["max_tiles"]) == ([], None, 2)
         said = "model: slow has no 'large'; it has none to choose from: leave it out"
         refused(client.post(f"{URL}?model=large", content=photo_jpeg), 422, said)
 

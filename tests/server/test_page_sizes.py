@@ -113,6 +113,36 @@ def test_small_people_are_looked_for_in_tiles_where_that_is_chosen(
     assert text(page, "error") == ""
 
 
+@pytest.mark.parametrize("most", [1, 2])
+def test_no_more_tiles_are_asked_for_than_the_gateway_allows(
+    browser: Any, photo: Path, pipeline: Any, most: int
+) -> None:
+    """Neither where it is opened, nor where it was started again under the page."""
+    engine = Noting(pipeline)
+    with Live(Settings(), lambda: engine, port=spare_port()) as live:
+        opened(browser, live)
+        upload(browser, photo)
+        until(lambda: idle(browser))
+        browser.find_element(By.ID, "small").click()
+        until(lambda: engine.tiles == [1, 3])
+        until(lambda: idle(browser))
+    with Live(Settings(max_tiles=most), lambda: engine, port=live.port) as live:
+        browser.execute_script("document.getElementById('summary').textContent = ''")
+        upload(browser, photo)
+        until(lambda: idle(browser))
+        assert engine.tiles == [1, 3, most]
+        assert text(browser, "error") == ""
+        opened(browser, live)  # with the tick, which is kept
+        upload(browser, photo)
+        until(lambda: idle(browser))
+        assert engine.tiles == [1, 3, most, most]
+        small = browser.find_element(By.ID, "small")
+        assert (small.is_selected(), small.is_displayed()) == (True, most > 1)
+        assert ("tiles=" in browser.find_element(By.ID, "curl").get_attribute("textContent")) == (most > 1)
+        assert text(browser, "error") == ""
+    assert complaints(browser) == []
+
+
 def test_the_webcam_goes_on_with_the_model_that_is_chosen(noting: tuple[Any, Noting]) -> None:
     page, engine = noting
     press(page)
