@@ -53,7 +53,7 @@ environments: $(VENV)/.test $(VENV)-supervision/.ready $(VENV)-schemathesis/.rea
 test: ## install and run all tests
 	$(MAKE) --no-print-directory -j2 environments
 	-PYTHON="$$PWD/$(VENV)/bin/python" scripts/install_triton.sh # its tests are left out where it cannot be
-	@echo 'four parts side by side: each is shown when it is done, after ten to twenty-five minutes on two cores'
+	@echo 'four parts side by side: each is shown when it is done, after ten to thirty minutes on two cores'
 	$(MAKE) --no-print-directory --output-sync=target -j4 test-server test-client test-training test-export
 
 test-server: $(VENV)/.test $(VENV)-schemathesis/.ready
