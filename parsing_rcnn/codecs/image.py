@@ -6,6 +6,7 @@ import io
 import math
 import re
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,7 @@ _PLAIN = {"jpeg": without_segments, "png": without_texts}
 
 _ROOM = Room(MAX_PIXELS)
 """For pictures that are decoded whole whatever size is wanted, with up to twelve bytes a pixel. A JPEG of one scan is
-decoded row by row at its reduced size, and needs none."""
+decoded row by row at its reduced size, and needs none; at its full size, for a small region of it, it does."""
 
 _LEFT = re.compile(r" \(\d+ bytes not processed\)$")
 """What Pillow adds to its message, of a buffer of its own: it is no number of the file's."""
@@ -91,7 +92,9 @@ def upright_size(data: bytes) -> tuple[int, int]:
     return turned_size(header.height, header.width, header.orientation)
 
 
-def decode(data: bytes, limits: ImageLimits | None = None, max_side: int | None = None) -> NDArray[np.uint8]:
+def decode(
+    data: bytes, limits: ImageLimits | None = None, max_side: int | None = None, *, waits: bool = False
+) -> NDArray[np.uint8]:
     """Decode a picture.
 
     The EXIF orientation is applied, colour profiles are ignored, transparency is put on white, 16 bits become 8, and
@@ -102,6 +105,7 @@ def decode(data: bytes, limits: ImageLimits | None = None, max_side: int | None 
         limits: which pictures are accepted (None: the defaults of `ImageLimits`).
         max_side: scale the picture down to this longest side, pixels (None: never). A JPEG is then decoded at a
             fraction of its size, which is faster.
+        waits: large JPEGs of one scan wait for room, too, for callers whose pictures nothing else bounds.
 
     Returns:
         uint8 [H,W,3] RGB, upright, C-contiguous, writable.
@@ -120,9 +124,12 @@ def decode(data: bytes, limits: ImageLimits | None = None, max_side: int | None 
     header = check(data, limits)
     data = bytes(data)
     target = within(header.height, header.width, max_side)
-    image = None if header.format != "jpeg" or header.staged else _decode_jpeg(data, header, target)
-    if image is not None:
-        return turn_upright(_scaled(image, header, target), header.orientation)
+    if header.format == "jpeg" and not header.staged:
+        with _ROOM.of(_decoded_pixels(header, target)) if waits else nullcontext():
+            image = _decode_jpeg(data, header, target)
+            if image is not None:
+                return turn_upright(_scaled(image, header, target), header.orientation)
+    image = None
     with _ROOM.of(header.width * header.height):
         if header.staged:
             image = _decode_jpeg(data, header, target)
@@ -155,6 +162,13 @@ def from_pillow(picture: Image.Image) -> NDArray[np.uint8]:
         return turn_upright(to_rgb(picture), exif_orientation(picture.info.get("exif", b"")))
     except Exception as error:  # as below: files that Pillow opens lazily are decoded here
         raise InvalidImage(f"the picture of Pillow cannot be read ({error}): give its bytes or path") from None
+
+
+def _decoded_pixels(header: ImageHeader, target: tuple[int, int] | None) -> int:
+    """About as many as a JPEG of one scan is decoded to: beyond half of its size nearly all of them."""
+    if target is None or 2 * target[0] > header.height:
+        return header.height * header.width
+    return target[0] * target[1]
 
 
 def _scaled(image: NDArray[np.uint8], header: ImageHeader, target: tuple[int, int] | None) -> NDArray[np.uint8]:

@@ -44,7 +44,7 @@ class Source:
             return self._image
         if self._last is None or self._last[0] != side:
             self._last = None  # one at a time in memory
-            self._last = (side, decode(self._image, self._limits, max_side=side))
+            self._last = (side, decode(self._image, self._limits, max_side=side, waits=True))
         return self._last[1]
 
     def check(self, region: Region) -> None:

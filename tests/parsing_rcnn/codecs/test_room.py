@@ -13,8 +13,10 @@ from contextlib import contextmanager
 import pytest
 from PIL import Image
 
+from parsing_rcnn.analyzer import Options
 from parsing_rcnn.codecs import image as codec
 from parsing_rcnn.codecs.room import SMALL, Room
+from parsing_rcnn.inference.views import Source, useful_side
 from parsing_rcnn.stopping import Stopped, stoppable
 
 
@@ -85,6 +87,37 @@ def test_what_is_decoded_whole_takes_room(monkeypatch: pytest.MonkeyPatch) -> No
     assert rooms("JPEG", cut=-20) == 1
     assert rooms("PNG") == 1
     assert rooms("WEBP") == 1
+
+
+def test_a_jpeg_for_a_small_region_takes_room_for_what_is_decoded_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    class Seen(Room):
+        @contextmanager
+        def of(self, pixels: int) -> Iterator[None]:
+            taken.append(pixels)
+            with super().of(pixels):
+                yield
+
+    room = Seen(1)
+    monkeypatch.setattr(codec, "_ROOM", room)
+    buffer = io.BytesIO()
+    Image.new("RGB", (1600, 1500)).save(buffer, "JPEG")
+    jpeg, whole = buffer.getvalue(), 1600 * 1500
+    for side, pixels in ((None, whole), (1000, whole), (400, 400 * 375)):
+        assert max(codec.decode(jpeg, max_side=side, waits=True).shape) == (side or 1600)
+        assert taken.pop() == pixels
+    codec.decode(jpeg)  # what is drawn is bounded elsewhere
+    assert not taken
+    with pytest.raises(codec.InvalidImage):  # whose second decoder takes room when the first has left it, or would hang
+        codec.decode(jpeg[:-400], waits=True)
+    assert (taken, room.held) == ([whole, whole], 0)
+    taken.clear()
+    source = Source(jpeg, codec.ImageLimits())
+    for region, pixels in ((None, 600 * 640), ((0, 0, 100, 100), whole)):
+        options = Options(region=region)
+        assert source.decoded(useful_side(source, options, [(640, 640)])).shape[1] == (640 if region is None else 1600)
+        assert taken.pop() == pixels
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no process is forked here")
